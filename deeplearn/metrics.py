@@ -1,0 +1,156 @@
+"""Metrics as bags of sums: adding two metrics gives the metric of the union of their examples.
+
+All-reduce over devices, accumulation over microbatches, merging of evaluation batches and padded rows (weight 0) are then one
+and the same operation: addition. The one division happens in `compute`, on the host.
+"""
+
+import math
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, ArrayLike, Float, Int
+
+
+class Metric(struct.PyTreeNode):
+    """A tree of sums. Subclasses say how to divide them."""
+
+    def __add__(self, other: Self) -> Self:
+        return jax.tree.map(lambda a, b: a + b, self, other)
+
+    def compute(self) -> Any:
+        """The metric's value as Python numbers (a float, or an array for tables); call it once, on the host."""
+        raise TypeError(f"{type(self).__name__} does not say how to compute itself")
+
+
+def _weights(weight: ArrayLike | None, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Weights [B] spread over values [B, ...]; all ones where none are given."""
+    if weight is None:
+        return jnp.ones(shape, jnp.float32)
+    weight = jnp.asarray(weight, jnp.float32)
+    return jnp.broadcast_to(weight.reshape(weight.shape + (1,) * (len(shape) - weight.ndim)), shape)
+
+
+def _weighted_sum(values: ArrayLike, weight: Float[Array, "..."]) -> Float[Array, ""]:
+    """Sum of weight * value in float32, where a NaN under weight 0 (padding) does not count."""
+    values = jnp.asarray(values).astype(jnp.float32)
+    return jnp.sum(jnp.where(weight > 0, values * weight, jnp.float32(0)))
+
+
+def _divide(total: ArrayLike, count: ArrayLike) -> float:
+    count = float(count)
+    return float(total) / count if count else math.nan
+
+
+class Mean(Metric):
+    """Weighted arithmetic mean; NaN where nothing was counted."""
+
+    total: Float[Array, ""]
+    count: Float[Array, ""]
+
+    @classmethod
+    def of(cls, values: ArrayLike, weight: ArrayLike | None = None) -> Self:
+        """values [B, ...], weight [B] or any leading part of the shape of `values`; weight 0 is padding."""
+        weight = _weights(weight, jnp.shape(values))
+        return cls(total=_weighted_sum(values, weight), count=weight.sum())
+
+    def compute(self) -> float:
+        return _divide(self.total, self.count)
+
+
+class Root(Mean):
+    """Square root of a mean, as in the root mean squared error: `Root.of((p - y) ** 2, mask)`."""
+
+    def compute(self) -> float:
+        return math.sqrt(super().compute())
+
+
+class Contingency(Metric):
+    """Counts [R, C] of rows (truth) against columns (prediction): confusion matrix or cluster table."""
+
+    counts: Float[Array, "R C"]
+
+    @classmethod
+    def of(
+        cls, rows: Int[Array, "..."], columns: Int[Array, "..."], weight: ArrayLike | None, *, shape: tuple[int, int]
+    ) -> Self:
+        """rows and columns [...], same shape; weight [B] on the leading axis."""
+        weight = _weights(weight, jnp.shape(rows))
+        # A product of one-hot matrices instead of a scatter: it is exact in float32 below 2**24 and shards over rows.
+        left = jax.nn.one_hot(rows.ravel(), shape[0], dtype=jnp.float32) * weight.ravel()[:, None]
+        right = jax.nn.one_hot(columns.ravel(), shape[1], dtype=jnp.float32)
+        return cls(counts=jnp.einsum("nr,nc->rc", left, right, precision="highest"))
+
+    def compute(self) -> np.ndarray:
+        return np.asarray(self.counts)
+
+
+class Calibration(Metric):
+    """Expected calibration error over equal-width bins of confidence (Naeini et al., 2015; Guo et al., 2017)."""
+
+    count: Float[Array, "bins"]
+    confidence: Float[Array, "bins"]
+    correct: Float[Array, "bins"]
+
+    @classmethod
+    def of(cls, probabilities: Float[Array, "B C"], labels: Int[Array, "B"], weight: ArrayLike, bins: int = 15) -> Self:
+        """15 bins as in Guo et al.; bin i holds confidences in (i/bins, (i+1)/bins]."""
+        confidence = probabilities.max(-1)
+        hit = (probabilities.argmax(-1) == labels).astype(jnp.float32)
+        place = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
+        one_hot = jax.nn.one_hot(place, bins, dtype=jnp.float32) * _weights(weight, confidence.shape)[:, None]  # [B, bins]
+        return cls(count=one_hot.sum(0), confidence=confidence @ one_hot, correct=hit @ one_hot)
+
+    def compute(self) -> float:
+        gap = np.abs(np.asarray(self.correct, np.float64) - np.asarray(self.confidence, np.float64)).sum()
+        return _divide(gap, np.asarray(self.count, np.float64).sum())
+
+
+class Moments(Metric):
+    """Sums of a prediction and a target, for the coefficient of determination and Pearson's correlation.
+
+    Values are shifted by a constant `origin` first (pass a typical target) so that the sums of squares keep their digits.
+    """
+
+    count: Float[Array, ""]
+    x: Float[Array, ""]
+    y: Float[Array, ""]
+    xx: Float[Array, ""]
+    yy: Float[Array, ""]
+    xy: Float[Array, ""]
+
+    @classmethod
+    def of(cls, prediction: Float[Array, "B"], target: Float[Array, "B"], weight: ArrayLike, origin: float = 0.0) -> Self:
+        weight = _weights(weight, prediction.shape)
+        x, y = prediction - jnp.float32(origin), target - jnp.float32(origin)
+        sums = [_weighted_sum(v, weight) for v in (x, y, x * x, y * y, x * y)]
+        return cls(weight.sum(), *sums)
+
+
+class R2(Moments):
+    """Coefficient of determination, 1 - residual / total sum of squares (sklearn's `r2_score`)."""
+
+    def compute(self) -> float:
+        n, _, y, xx, yy, xy = (float(v) for v in jax.tree.leaves(self))
+        return 1 - _divide(xx - 2 * xy + yy, yy - y * y / n) if n else math.nan
+
+
+class Correlation(Moments):
+    """Pearson's correlation of prediction and target."""
+
+    def compute(self) -> float:
+        n, x, y, xx, yy, xy = (float(v) for v in jax.tree.leaves(self))
+        return (n * xy - x * y) / math.sqrt((n * xx - x * x) * (n * yy - y * y)) if n else math.nan
+
+
+def top_k_hits(logits: Float[Array, "B C"], labels: Int[Array, "B"], k: int) -> Float[Array, "B"]:
+    """1 where the label is among the k largest logits; a tie counts against the model only if it pushes the label out."""
+    own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
+    return ((logits > own).sum(-1) < k).astype(jnp.float32)
+
+
+def computed(metrics: dict[str, Metric]) -> dict[str, Any]:
+    """Every metric's value, after one transfer from the device."""
+    return {name: metric.compute() for name, metric in jax.device_get(metrics).items()}

@@ -1,0 +1,81 @@
+"""What a task is: a record of pure functions. Only `linen` knows Flax."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, PyTree
+
+from deeplearn.metrics import Mean, Metric
+
+Batch = dict[str, Array]
+"""Columns that share their first axis [B]; always with `mask` [B] (1 real, 0 padding) and `index` [B] (row in the source)."""
+Variables = Mapping[str, PyTree]
+"""`{"params": ..., other collections}`: what an optimizer trains, and what else the model carries (batch statistics, ...)."""
+
+
+class Output(NamedTuple):
+    """One look at a batch."""
+
+    loss: Mean
+    """The objective is loss.total / loss.count, over however many devices and microbatches the batch is spread."""
+    metrics: Mapping[str, Metric]
+    extra: PyTree
+    """New values of the collections that are not trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What to learn, as `optax.GradientTransformation` is how: `init`, `loss` and optionally `predict`, all pure."""
+
+    init: Callable[[Array, Batch], Variables]
+    """(key, example batch) -> variables."""
+    loss: Callable[[Variables, Batch, Array, bool], Output]
+    """(variables, batch, key, train) -> Output."""
+    predict: Callable[[Variables, Batch], PyTree] | None = None
+    """(variables, batch) -> predictions, each leaf [B, ...]."""
+
+
+def linen(
+    model: nn.Module,
+    objective: Callable[[Any, Batch], tuple[Mean, Mapping[str, Metric]]],
+    *,
+    inputs: Callable[[Batch], tuple[Array, ...]],
+    augment: Callable[[Array, Batch], Batch] | None = None,
+    predict: Callable[[Any, Batch], PyTree] | None = None,
+) -> Task:
+    """A Flax Linen model and an objective as a Task.
+
+    Args:
+        model: called as `model(*inputs(batch), train=...)`; may use the key stream "dropout" and mutable collections.
+        objective: (model outputs, batch) -> (loss, metrics).
+        inputs: which columns the model sees.
+        augment: (key, batch) -> batch, applied when training only. Draw per example from `fold_in(key, index)` and the
+            result does not depend on how the batch is spread over devices.
+        predict: (model outputs, batch) -> predictions; the outputs themselves by default.
+    """
+
+    def init(key: Array, batch: Batch) -> Variables:
+        params_key, dropout_key = jax.random.split(key)
+        return model.init({"params": params_key, "dropout": dropout_key}, *inputs(batch), train=False)
+
+    def loss(variables: Variables, batch: Batch, key: Array, train: bool) -> Output:
+        extra = {name: value for name, value in variables.items() if name != "params"}
+        if not train:
+            outputs = model.apply(variables, *inputs(batch), train=False)
+            return Output(*objective(outputs, batch), extra)
+        augment_key, dropout_key = jax.random.split(key)
+        if augment is not None:
+            batch = augment(augment_key, batch)
+        outputs, updated = model.apply(
+            variables, *inputs(batch), train=True, rngs={"dropout": dropout_key}, mutable=list(extra)
+        )
+        return Output(*objective(outputs, batch), {**extra, **updated})
+
+    def predictions(variables: Variables, batch: Batch) -> PyTree:
+        outputs = model.apply(variables, *inputs(batch), train=False)
+        return outputs if predict is None else predict(outputs, batch)
+
+    return Task(init=init, loss=loss, predict=predictions)
