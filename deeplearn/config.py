@@ -1,0 +1,130 @@
+"""Configs (frozen dataclasses of knobs) to JSON and back, strictly: an unknown knob or a wrong type is an error."""
+
+import difflib
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args
+
+from deeplearn.errors import ConfigError
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A dataclass of knobs as plain JSON values: paths become strings, tuples lists, nested dataclasses objects."""
+    return json.loads(json.dumps(_converter().unstructure(config), default=_python))
+
+
+def from_json(cls: type, values: Mapping[str, Any]) -> Any:
+    """The config of class `cls` that `to_json` wrote; knobs that are missing take their defaults.
+
+    Raises:
+        ConfigError: an unknown knob or a value of the wrong type, with its path and the nearest known name.
+    """
+    try:
+        return _converter().structure(values, cls)
+    except Exception as error:  # cattrs wraps whatever a constructor raised, so the type says nothing
+        raise ConfigError("; ".join(_problems(error, "", cls)) + "; correct the config and try again") from error
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested JSON objects as one level: `{"optimizer": {"rate": 1}}` -> `{"optimizer.rate": 1}`."""
+    result = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            result |= flat(value, f"{prefix}{name}.")
+        else:
+            result[prefix + name] = value
+    return result
+
+
+def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted knob -> (value in a, value in b) where two configs in JSON form differ; None where one lacks the knob."""
+    a, b = flat(a), flat(b)
+    names = dict.fromkeys([*a, *b])
+    return {name: (a.get(name), b.get(name)) for name in names if (name in a) != (name in b) or a[name] != b[name]}
+
+
+def changed(config: Any) -> list[str]:
+    """Dotted names of the knobs that are not at their defaults; empty where the class has knobs without a default."""
+    try:
+        default = type(config)()
+    except TypeError:
+        return []
+    return sorted(difference(to_json(default), to_json(config)))
+
+
+@functools.cache
+def _converter() -> Any:
+    """cattrs, with no silent conversions: it would read "3" as the int 3, 2.7 as 2 and any string as True."""
+    from cattrs.preconf.json import make_converter
+
+    converter = make_converter(forbid_extra_keys=True)
+    for kind in (int, bool, str):
+        converter.register_structure_hook(kind, _exactly)
+    converter.register_structure_hook(float, _number)
+    # A choice between dataclasses (`data: Digits | Folder`) is stored with the name of the chosen class.
+    converter.register_unstructure_hook_func(
+        _is_choice, lambda x: None if x is None else {"type": type(x).__name__, **converter.unstructure(x)}
+    )
+    converter.register_structure_hook_func(_is_choice, lambda value, t: _chosen(converter, value, t))
+    return converter
+
+
+def _is_choice(t: Any) -> bool:
+    return sum(is_dataclass(option) for option in get_args(t)) > 1
+
+
+def _chosen(converter: Any, value: Any, t: Any) -> Any:
+    options = {option.__name__: option for option in get_args(t)}
+    if value is None and "NoneType" in options:
+        return None
+    if not isinstance(value, Mapping) or value.get("type") not in options:
+        raise TypeError(f'expected an object whose "type" is one of {", ".join(options)}')
+    return converter.structure({k: v for k, v in value.items() if k != "type"}, options[value["type"]])
+
+
+def _exactly(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, got {json.dumps(value, default=repr)}")
+    return value
+
+
+def _number(value: Any, _: type) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise TypeError(f"expected a number, got {json.dumps(value, default=repr)}")
+
+
+def _problems(error: BaseException, path: str, cls: Any) -> Iterator[str]:
+    """One clause for every leaf of the tree of errors that cattrs raises."""
+    from cattrs import AttributeValidationNote, ForbiddenExtraKeysError, IterableValidationNote
+
+    if isinstance(error, ForbiddenExtraKeysError):
+        known = [field.name for field in fields(error.cl)] if is_dataclass(error.cl) else []
+        for name in sorted(error.extra_fields):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
+            yield f"unknown knob `{_join(path, name)}` ({hint})"
+    elif isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            where = path
+            for note in getattr(inner, "__notes__", []):
+                if isinstance(note, AttributeValidationNote):
+                    where = _join(path, note.name)
+                elif isinstance(note, IterableValidationNote):
+                    where = f"{path}[{note.index}]"
+            yield from _problems(inner, where, cls)
+    else:
+        yield f"wrong value for `{path or getattr(cls, '__name__', cls)}`: {error}"
+
+
+def _python(value: Any) -> Any:
+    """A NumPy or JAX scalar or array as Python numbers."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a knob cannot be {type(value).__name__}")
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,128 @@
+"""What a result depends on besides code and config: versions, devices, processor, settings, git state.
+
+Nothing here names the machine or its user, so that a report can be shown to anybody.
+"""
+
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("deeplearn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn", "grain")
+# Only these: others may hold addresses, names or keys.
+VARIABLES = (
+    "JAX_PLATFORMS",
+    "JAX_ENABLE_X64",
+    "JAX_NUM_CPU_DEVICES",
+    "JAX_DEFAULT_MATMUL_PRECISION",
+    "XLA_FLAGS",
+    "LIBTPU_INIT_ARGS",
+    "XLA_PYTHON_CLIENT_PREALLOCATE",
+    "XLA_PYTHON_CLIENT_MEM_FRACTION",
+    "NPROC",
+    "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "DEEPLEARN_DATA",
+    "DEEPLEARN_RUNS",
+    "TFDS_DATA_DIR",
+    "SLURM_JOB_NUM_NODES",
+    "SLURM_NTASKS",
+)
+# The extensions that decide which vector code XLA and BLAS choose, hence the last bits of a result on a CPU.
+VECTOR = re.compile(r"sse4_2|fma|f16c|avx\w*|amx\w*|asimd\w*|sve\w*|bf16|i8mm")
+
+
+def environment() -> dict[str, Any]:
+    """The stamp that is written as `env.json`, as JSON values."""
+    devices = Counter((device.platform, device.device_kind) for device in jax.devices())
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "packages": _versions(),
+        "devices": [{"platform": p, "kind": kind, "count": count} for (p, kind), count in devices.items()],
+        "processes": jax.process_count(),
+        "cpu": cpu(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "variables": {name: _homeless(os.environ[name]) for name in VARIABLES if name in os.environ},
+        "settings": {
+            "x64": jax.config.jax_enable_x64,
+            "matmul_precision": jax.config.jax_default_matmul_precision or "default",
+            "partitionable_threefry": jax.config.jax_threefry_partitionable,
+        },
+        "git": git_state(),
+    }
+
+
+def cpu() -> dict[str, Any]:
+    """Model, vector extensions, cores of the machine, and threads that this process may use."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:  # Not Linux.
+        text = ""
+    model = re.search(r"^model name\s*: (.*)$", text, re.M)
+    flags = re.search(r"^(?:flags|Features)\s*: (.*)$", text, re.M)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "model": model[1] if model else platform.processor() or platform.machine(),
+        "isa": sorted(flag for flag in set(flags[1].split()) if VECTOR.fullmatch(flag)) if flags else [],
+        "cores": os.cpu_count(),
+        "threads": usable,
+    }
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of this code and whether it was changed since; None where it is not a checkout."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit.strip(), "dirty": bool(_git("status", "--porcelain"))}
+
+
+def diff_patch() -> str:
+    """What `git apply` needs to get from the commit to the code that ran, new Python files included."""
+    new = (_git("ls-files", "--others", "--exclude-standard", "--", "*.py") or "").splitlines()
+    additions = [_git("diff", "--no-index", "--", os.devnull, name) or "" for name in new]
+    return (_git("diff", "HEAD") or "") + "".join(additions)
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of git where this package is checked out, else in the working directory; None outside a checkout."""
+    home = Path(__file__).parent
+    tracked = _run(home, "ls-files", "--error-unmatch", Path(__file__).name) is not None
+    top = _run(home if tracked else Path.cwd(), "rev-parse", "--show-toplevel")
+    return None if top is None else _run(Path(top.strip()), *arguments)
+
+
+def _run(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):  # No git here, or a checkout on a disk that hangs.
+        return None
+    differs = (
+        arguments[:2] == ("diff", "--no-index") and done.returncode == 1
+    )  # As `diff`: 1 says that the files differ.
+    return done.stdout if done.returncode == 0 or differs else None
+
+
+def _versions() -> dict[str, str]:
+    installed = {}
+    for name in PACKAGES:
+        try:
+            installed[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+def _homeless(text: str) -> str:
+    """A path without the name of the user."""
+    return text.replace(str(Path.home()), "~") if len(str(Path.home())) > 1 else text
