@@ -100,7 +100,9 @@ class Calibration(Metric):
         confidence = probabilities.max(-1)
         hit = (probabilities.argmax(-1) == labels).astype(jnp.float32)
         place = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
-        one_hot = jax.nn.one_hot(place, bins, dtype=jnp.float32) * _weights(weight, confidence.shape)[:, None]  # [B, bins]
+        one_hot = (
+            jax.nn.one_hot(place, bins, dtype=jnp.float32) * _weights(weight, confidence.shape)[:, None]
+        )  # [B, bins]
         return cls(count=one_hot.sum(0), confidence=confidence @ one_hot, correct=hit @ one_hot)
 
     def compute(self) -> float:
@@ -122,7 +124,9 @@ class Moments(Metric):
     xy: Float[Array, ""]
 
     @classmethod
-    def of(cls, prediction: Float[Array, "B"], target: Float[Array, "B"], weight: ArrayLike, origin: float = 0.0) -> Self:
+    def of(
+        cls, prediction: Float[Array, "B"], target: Float[Array, "B"], weight: ArrayLike, origin: float = 0.0
+    ) -> Self:
         weight = _weights(weight, prediction.shape)
         x, y = prediction - jnp.float32(origin), target - jnp.float32(origin)
         sums = [_weighted_sum(v, weight) for v in (x, y, x * x, y * y, x * y)]

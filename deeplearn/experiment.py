@@ -1,0 +1,80 @@
+"""What one experiment hands to the loop, and the knobs every run has."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import optax
+from jaxtyping import PyTree
+
+from deeplearn.data.source import Source
+from deeplearn.optimizer import Optimizer
+from deeplearn.task import Task, Variables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Knobs of every run; an experiment's Config extends them."""
+
+    steps: int = 1000
+    """Optimizer updates."""
+    batch: int = 128
+    """Examples an update, over all devices and processes."""
+    seed: int = 0
+    """Fixes initial parameters, order of the data, augmentation and dropout."""
+    seeds: int = 1
+    """Train this many seeds (seed, seed + 1, ...) and report mean, standard deviation and a 95 % interval."""
+    together: bool | None = None
+    """All seeds in one vmapped program; by default where the model has no convolution, since there it is faster."""
+    log_every: int = 100
+    """Steps between lines in the log."""
+    eval_every: int | None = None
+    """Steps between evaluations; by default only after the last step."""
+    save_every: int | None = None
+    """Steps between checkpoints; by default only after the last step."""
+    keep: int = 2
+    """Newest checkpoints to keep."""
+    microbatches: int = 1
+    """Parts of the batch whose gradients are added before each update, to save memory."""
+    parallel: Literal["jit", "shard_map", "pmap"] = "jit"
+    """How the step is spread over devices: by the compiler, or with explicit sums."""
+    mesh: str = ""
+    """Devices by axis, such as data=4,fsdp=2 or data=2,tensor=4; by default all on data."""
+    workdir: Path | None = None
+    """Run folder; by default a new one under runs/. A folder with checkpoints is resumed."""
+    optimizer: Optimizer = field(default_factory=Optimizer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Data to evaluate on."""
+
+    source: Source
+    score: Callable[[PyTree, Mapping[str, Any]], Mapping[str, Any]] | None = None
+    """(predictions [N, ...], columns [N, ...] without padding) -> values, for what does not add up (BLEU, mAP)."""
+    final: bool = False
+    """Evaluate once, after the last step only: a test set must not be looked at while choices are made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A task, its data and its optimizer: all that the loop needs."""
+
+    task: Task
+    optimizer: optax.GradientTransformation
+    train: Source
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    assets: Mapping[str, Any] = field(default_factory=dict)
+    """File name -> bytes or JSON data that prediction needs without the data set: class names, tokenizer, statistics."""
+    rules: Sequence[tuple[str, tuple[str | None, ...]]] = ()
+    """(path regex, mesh axis of each trailing array axis): the first match places a leaf; see `parallel.placements`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A finished run, for prediction and pictures."""
+
+    config: Any
+    folder: Path
+    variables: Variables
