@@ -1,0 +1,136 @@
+"""A table as numbers a network takes; the encoding is fitted on training rows only and is plain JSON, for `predict`.
+
+Numbers are centred and scaled robustly, with the edges of quantile bins beside them for piecewise-linear embeddings;
+categories become positions in a list; dates become what repeats (season, month, weekday), never a growing index.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from deeplearn.data.csvtable import Kind, Table, kind, missing
+
+HARMONICS = 3
+"""Sine and cosine of the year's first three harmonics follow a season as short as two months."""
+MONTHS = [f"{month:02}" for month in range(1, 13)]
+WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """How one column of numbers is encoded."""
+
+    center: float
+    """Median of the training rows; stands in for a missing value."""
+    scale: float
+    """Distance from the 25 % to the 75 % quantile, or the standard deviation where those coincide."""
+    edges: list[float]
+    """Edges of quantile bins on the scaled values, increasing, at least two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How a table is encoded; `deeplearn.config` turns it into JSON and back."""
+
+    kinds: dict[str, Kind]
+    """What the columns of a table to encode must hold."""
+    numbers: dict[str, Number]
+    """Columns of `number`, in order."""
+    categories: dict[str, list[str]]
+    """Columns of `category`, in order, with their known values; position 0 is kept for unknown or missing."""
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Number of positions of each category, the unknown one included."""
+        return tuple(len(values) + 1 for values in self.categories.values())
+
+    @property
+    def edges(self) -> tuple[tuple[float, ...], ...]:
+        return tuple(tuple(number.edges) for number in self.numbers.values())
+
+
+def fit_encoding(table: Table, *, bins: int = 48, rare: int = 5) -> Encoding:
+    """An Encoding of all columns of the training rows that carry information.
+
+    Args:
+        table: the training rows' features (not the target).
+        bins: quantile bins for each number at most (48: Gorishniy et al., 2022, use 2 to 256; more did not help here).
+        rare: a category value seen less often counts as unknown, so that the unknown one is trained too.
+    """
+    columns = expand(table)
+    numbers, categories = {}, {}
+    for name, values in columns.items():
+        known = values[~missing(values)]
+        if kind(values) == "number" and len(np.unique(known)) > 1:
+            numbers[name] = _fit_number(known, bins)
+        elif kind(values) == "category":
+            levels, counts = np.unique(known, return_counts=True)
+            levels = levels[counts >= rare].tolist()
+            if len(levels) > 1 or (levels and len(known) < len(values)):
+                categories[name] = levels
+    kinds = {name: kind(values) for name, values in table.items() if _used(name, kind(values), numbers, categories)}
+    return Encoding(kinds=kinds, numbers=numbers, categories=categories)
+
+
+def encode(encoding: Encoding, table: Table) -> dict[str, np.ndarray]:
+    """`number` float32 [N, F] without NaN and `category` int32 [N, C], the columns in the encoding's order."""
+    columns, size = expand(table), len(next(iter(table.values())))
+    numbers = [
+        (np.where(np.isnan(columns[name]), n.center, columns[name]) - n.center) / n.scale
+        for name, n in encoding.numbers.items()
+    ]
+    categories = [_positions(columns[name], levels) for name, levels in encoding.categories.items()]
+    return {
+        "number": np.stack(numbers, 1).astype(np.float32) if numbers else np.zeros((size, 0), np.float32),
+        "category": np.stack(categories, 1).astype(np.int32) if categories else np.zeros((size, 0), np.int32),
+    }
+
+
+def expand(table: Table) -> Table:
+    """The table with dates as season, month and weekday, and beside each number a category that says if it is known."""
+    columns: Table = {}
+    for name, values in table.items():
+        if kind(values) == "date":
+            columns |= _calendar(name, values)
+        elif kind(values) == "number":
+            columns |= {name: values, f"{name}:known": np.where(np.isnan(values), "no", "yes")}
+        else:
+            columns[name] = values
+    return columns
+
+
+def day_of_year(dates: np.ndarray) -> np.ndarray:
+    """Days since the first of January: float64 [N], NaN where the date is missing."""
+    days = (dates - dates.astype("M8[Y]").astype("M8[D]")).astype(np.float64)
+    return np.where(np.isnat(dates), np.nan, days)
+
+
+def _calendar(name: str, dates: np.ndarray) -> Table:
+    gone, angle = np.isnat(dates), 2 * np.pi * day_of_year(dates) / 365.25
+    month = dates.astype("M8[M]").astype(np.int64) % 12
+    weekday = (dates.astype(np.int64) + 3) % 7  # 1970-01-01, day 0, was a Thursday
+    waves = {f"{name}:{f.__name__}{k}": f(k * angle) for k in range(1, HARMONICS + 1) for f in (np.sin, np.cos)}
+    return waves | {
+        f"{name}:month": np.where(gone, "", np.array(MONTHS)[month]),
+        f"{name}:weekday": np.where(gone, "", np.array(WEEKDAYS)[weekday]),
+    }
+
+
+def _fit_number(known: np.ndarray, bins: int) -> Number:
+    center = float(np.median(known))
+    low, high = np.quantile(known, [0.25, 0.75])
+    scale = float(high - low) or float(known.std())
+    edges = np.unique(np.quantile((known - center) / scale, np.linspace(0, 1, bins + 1)).astype(np.float32))
+    return Number(center=center, scale=scale, edges=edges.tolist())
+
+
+def _positions(values: np.ndarray, levels: list[str]) -> np.ndarray:
+    place = {level: i + 1 for i, level in enumerate(levels)}
+    return np.array([place.get(value, 0) for value in values.tolist()], np.int32)
+
+
+def _used(name: str, what: Kind, numbers: Iterable[str], categories: Iterable[str]) -> bool:
+    """Whether a column, or a date's parts, carry information."""
+    names = [*numbers, *categories]
+    return any(n == name or n.startswith(f"{name}:") for n in names) if what != "category" else name in names
