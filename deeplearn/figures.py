@@ -16,7 +16,7 @@ from jaxtyping import Float, Num
 from deeplearn.folder import write_text
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d")
-"""Okabe & Ito's palette, which colour-blind readers tell apart, without black and yellow, which vanish on some pages."""
+"""Okabe & Ito's palette, which colour-blind readers tell apart, without black and yellow, which vanish on a page."""
 INK = "#010203"
 """Drawn as text and axes, then replaced by `currentColor`, which the style sheet below sets by the reader's theme."""
 THEMES = "<style>svg{color:#24292f}@media (prefers-color-scheme:dark){svg{color:#d5dae1}}</style>"
@@ -35,7 +35,8 @@ def curves(
     markers: bool = False,
 ) -> str:
     """Lines: name -> (x [N], y [N]) or (x [N], y [N], low [N], high [N]) with a shaded band from low to high."""
-    with _canvas(path, 5.0, 3.0) as (figure, svg):
+    below = len(series) > 1 and max(len(name) for name in series) > 16  # A long legend would hide the curves.
+    with _canvas(path, 5.0, 3.0 + (0.18 * len(series) if below else 0)) as (figure, svg):
         axes = figure.subplots()
         for number, (name, (xs, ys, *band)) in enumerate(series.items()):
             colour = COLOURS[number % len(COLOURS)]
@@ -47,7 +48,9 @@ def curves(
         _dress(axes, x, y, title)
         axes.set_xscale("log" if log_x else "linear")
         axes.set_yscale("log" if log_y else "linear")
-        if len(series) > 1:
+        if below:
+            figure.legend(loc="outside lower left", frameon=False, fontsize=8, labelcolor=INK)
+        elif len(series) > 1:
             axes.legend(frameon=False, fontsize=8, labelcolor=INK)
     return svg[0]
 
@@ -201,5 +204,6 @@ def _themed(svg: str) -> str:
     """Let text and axes follow the reader's light or dark theme, and drop what only identifies the program."""
     svg = re.sub(r"^.*?(?=<svg)", "", svg, count=1, flags=re.S)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # Two figures on one page must not share names.
     svg = svg.replace(INK, "currentColor").replace("'DejaVu Sans'", FONTS)
     return re.sub(r"(<svg[^>]*>)", rf"\1{THEMES}", svg, count=1)

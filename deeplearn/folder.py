@@ -170,7 +170,7 @@ def load_run(folder: Path) -> Record:
     if stored is None:
         last = f", last logged step {history[-1]['step']:.0f}" if history else ", nothing logged"
         problems.append(f"unfinished: no result.json{last}")
-    else:
+    elif stored:
         try:
             result = from_json(Result, stored)
         except ConfigError as error:

@@ -1,0 +1,204 @@
+"""One self-contained HTML page about any number of runs: it loads nothing, runs no script, and prints well."""
+
+import base64
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeplearn import figures
+from deeplearn.config import flat
+from deeplearn.folder import Record, write_text
+from deeplearn.study import Interval
+from deeplearn.table import System, by_experiment, decimals, rows, shown, systems, table
+
+LARGEST_FIGURE = 8_000_000
+"""Bytes of a picture file; a larger one would make the page slow to open, so it is named instead."""
+LINES = 12
+"""Systems drawn in one picture; more cannot be told apart."""
+TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg"}
+
+
+def page(runs: Sequence[Record], out: Path) -> Path:
+    """Write the page about these runs, finished or not, to `out`; returns the path.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    engine = Environment(
+        loader=PackageLoader("deeplearn"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    engine.filters["markup"] = Markup  # Only for what this module drew itself; all text from run folders is escaped.
+    sections = [_section(name, group) for name, group in by_experiment(runs).items()]
+    problems = [(run.folder, problem) for run in runs for problem in run.problems]
+    text = engine.get_template("report.html.jinja").render(sections=sections, problems=problems)
+    write_text(Path(out), text)
+    return Path(out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What the template shows of one experiment."""
+
+    name: str
+    table: str
+    """HTML."""
+    curves: list[str]
+    """SVG."""
+    count: int
+    """Runs."""
+    parts: list["Part"]
+    knobs: list["Knob"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knob:
+    name: str
+    values: list[tuple[str, bool]]
+    """(value, whether it is not the default), system by system."""
+    notable: bool
+    """Changed in a system or different between systems."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What the template shows of one system."""
+
+    label: str
+    runs: list[Record]
+    metrics: list[tuple[str, str, str]]
+    """(name, mean ± sd, interval), over all splits."""
+    confusions: list[tuple[str, str]]
+    """(caption, SVG)."""
+    tables: list[tuple[str, list[list[str]]]]
+    pictures: list[tuple[str, str | None]]
+    """(caption, data address, or None where the file is too large)."""
+    facts: list[tuple[str, str]]
+    """The environment of the last run in words."""
+
+
+def _section(name: str, runs: Sequence[Record]) -> Section:
+    joined = systems(runs)
+    metrics = {row.label: row.metrics for row in rows(runs) if row.runs}
+    return Section(
+        name=name,
+        table=table(runs, "html"),
+        curves=list(_curves(joined)),
+        count=len(runs),
+        parts=[_part(system, metrics.get(system.label, {})) for system in joined],
+        knobs=_knobs(joined),
+    )
+
+
+def _part(system: System, metrics: Mapping[str, Interval]) -> Part:
+    finished = [run for run in system.runs if run.result is not None]
+    tables = finished[-1].result.tables if finished else {}
+    return Part(
+        label=system.label,
+        runs=system.runs,
+        metrics=[(name, *shown(value, decimals([value.mean]))) for name, value in metrics.items()],
+        confusions=[_confusion(name, finished) for name in tables if name.endswith("confusion")],
+        tables=[
+            (name, [[f"{value:.4g}" for value in row] for row in matrix])
+            for name, matrix in tables.items()
+            if not name.endswith("confusion")
+        ],
+        pictures=[_picture(path) for path in system.runs[-1].figures],
+        facts=list(_facts(system.runs[-1].environment)),
+    )
+
+
+def _confusion(name: str, runs: Sequence[Record]) -> tuple[str, str]:
+    """Counts add up over seeds."""
+    last = runs[-1].result
+    matrices = [np.asarray(run.result.tables[name], np.float64) for run in runs if name in run.result.tables]
+    matrices = [matrix for matrix in matrices if matrix.shape == np.shape(last.tables[name])]
+    over = f", sum over {len(matrices)} runs" if len(matrices) > 1 else ""
+    return f"{name}: counts of true and predicted classes{over}", figures.confusion(sum(matrices), classes=last.classes)
+
+
+def _curves(joined: Sequence[System]) -> Iterator[str]:
+    """Of one system, a picture a metric with a line a split; of several, a picture a metric and split with a line each."""
+    joined = joined[:LINES]
+    names = dict.fromkeys(n for system in joined for run in system.runs for entry in run.history for n in entry)
+    pictures: dict[str, dict[str, Any]] = {}
+    for name in names:
+        split, _, metric = name.rpartition("/")
+        for system in joined:
+            line = _line(system.runs, name)
+            if metric not in ("step", "seconds") and len(line[0]) > 1:
+                picture, label = (metric, split or metric) if len(joined) == 1 else (name, system.label)
+                pictures.setdefault(picture, {})[label] = line
+    for name, series in pictures.items():
+        values = [value for line in series.values() for value in line[1]]
+        wide = min(values) > 0 and max(values) > 100 * min(values)  # A linear axis would hide the end of the curve.
+        yield figures.curves(series, title=name, log_y=wide)
+
+
+def _line(runs: Sequence[Record], name: str) -> tuple[Sequence[float], ...]:
+    """(steps, mean over seeds), and (lowest, highest) where there are several."""
+    found: dict[float, list[float]] = {}
+    for run in runs:
+        for entry in run.history:
+            if math.isfinite(entry.get(name, math.nan)):
+                found.setdefault(entry["step"], []).append(entry[name])
+    steps = sorted(found)
+    mean, low, high = ([of(found[step]) for step in steps] for of in (np.mean, min, max))
+    return (steps, mean, low, high) if len(runs) > 1 else (steps, mean)
+
+
+def _knobs(joined: Sequence[System]) -> list[Knob]:
+    configs = [[flat(run.config) for run in system.runs] for system in joined]
+    knobs = []
+    for name in dict.fromkeys(name for group in configs for config in group for name in config):
+        values = []
+        for system, group in zip(joined, configs, strict=True):
+            texts = dict.fromkeys(str(config[name]) if name in config else "–" for config in group)
+            values.append((", ".join(texts), any(name in run.changed for run in system.runs)))
+        notable = len({text for text, _ in values}) > 1 or any(changed for _, changed in values)
+        knobs.append(Knob(name=name, values=values, notable=notable))
+    return knobs
+
+
+def _picture(path: Path) -> tuple[str, str | None]:
+    caption = path.stem.replace("-", " ").replace("_", " ")
+    if path.stat().st_size > LARGEST_FIGURE:
+        return f"{caption}: {path} is too large for this page", None
+    # As an image, an SVG from a run folder can neither run scripts nor load anything.
+    return caption, f"data:{TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _facts(stamp: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The environment stamp as short lines; whatever is missing or of another shape is passed over."""
+    devices, cpu, git = stamp.get("devices"), stamp.get("cpu"), stamp.get("git")
+    if isinstance(stamp.get("started"), str):
+        yield "started", stamp["started"].replace("T", " ")
+    if isinstance(devices, list):
+        yield "devices", ", ".join(f"{d.get('count')} × {d.get('kind')}" for d in devices if isinstance(d, dict))
+    if isinstance(cpu, dict):
+        yield "processor", f"{cpu.get('model')}, {cpu.get('threads')} of {cpu.get('cores')} cores"
+        yield "vector extensions", " ".join(map(str, cpu.get("isa") or []))
+    yield from ((name, f"{stamp[key]}{unit}") for name, key, unit in FACTS if stamp.get(key))
+    for key in ("packages", "variables", "settings", "data"):
+        if isinstance(stamp.get(key), dict):
+            yield key, ", ".join(f"{name} {value}" for name, value in flat(stamp[key]).items())
+    if isinstance(git, dict):
+        yield "commit", f"{git.get('commit')}{' with local changes (diff.patch)' if git.get('dirty') else ''}"
+
+
+FACTS = (
+    ("system", "system", ""),
+    ("memory", "memory_gib", " GiB"),
+    ("processes", "processes", ""),
+    ("Python", "python", ""),
+)
