@@ -1,0 +1,1 @@
+"""Measurements one can trust: `deeplearn bench NAME`, or `python -m benchmarks.NAME`."""
