@@ -128,7 +128,7 @@ def _confusion(name: str, runs: Sequence[Record]) -> tuple[str, str]:
 
 
 def _curves(joined: Sequence[System]) -> Iterator[str]:
-    """Of one system, a picture a metric with a line a split; of several, a picture a metric and split with a line each."""
+    """Of one system a picture a metric, with a line a split; of several a picture a metric and split."""
     joined = joined[:LINES]
     names = dict.fromkeys(n for system in joined for run in system.runs for entry in run.history for n in entry)
     pictures: dict[str, dict[str, Any]] = {}
