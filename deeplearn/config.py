@@ -24,7 +24,7 @@ def from_json(cls: type, values: Mapping[str, Any]) -> Any:
     try:
         return _converter().structure(values, cls)
     except Exception as error:  # cattrs wraps whatever a constructor raised, so the type says nothing
-        raise ConfigError("; ".join(_problems(error, "", cls)) + "; correct the config and try again") from error
+        raise ConfigError("; ".join(_problems(error, "", cls)) + "; correct the config and try again.") from error
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

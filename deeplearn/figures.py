@@ -115,7 +115,7 @@ def confusion(
         if max(rows, columns) <= 30:
             for i, j in np.argwhere(counts > 0):
                 colour = "white" if share[i, j] > 0.5 else INK
-                axes.text(j, i, f"{counts[i, j]:g}", ha="center", va="center", fontsize=7, color=colour)
+                axes.text(j, i, f"{counts[i, j]:.3g}", ha="center", va="center", fontsize=7, color=colour)
         _dress(axes, "predicted", "true", title)
         axes.grid(False)
         if len(classes) and max(rows, columns) <= 60:

@@ -16,7 +16,7 @@ import os
 import secrets
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,8 +44,8 @@ class Result:
     """Competitor -> the same metrics on the same split."""
     seeds: dict[str, Interval] = field(default_factory=dict)
     """Metric -> its values over seeds."""
-    tables: dict[str, list[list[float]]] = field(default_factory=dict)
-    """Name -> matrix; a name that ends in "confusion" holds counts [truth, prediction]."""
+    tables: dict[str, Any] = field(default_factory=dict)
+    """Name -> nested lists; a name that ends in "confusion" holds counts [truth, prediction]."""
     classes: list[str] = field(default_factory=list)
     """Names of the rows and columns of the tables."""
     steps: int = 0
@@ -67,8 +67,8 @@ class Record:
     changed: list[str]
     environment: dict[str, Any]
     command: str
-    history: list[dict[str, float]]
-    """One entry a logged step, with "step" and "seconds"."""
+    histories: list[list[dict[str, float]]]
+    """What was logged: one entry a step, with "step" and "seconds"; one list a seed where seeds trained one by one."""
     result: Result | None
     figures: list[Path]
     problems: list[str]
@@ -108,13 +108,12 @@ def open_run(folder: Path | None, config: Any, experiment: str, data: Mapping[st
     return folder
 
 
-def write_result(folder: Path, result: Result) -> Result:
-    """Write result.json, whole or not at all; returns what a reader of the folder will see."""
+def write_result(folder: Path, result: Result) -> None:
+    """Write result.json, whole or not at all."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     values = to_json(replace(result, finished=now))
     values = {name: value if name == "config" else _finite(value) for name, value in values.items()}
     write_text(folder / "result.json", json.dumps(values, indent=1) + "\n")
-    return from_json(Result, values)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -131,27 +130,34 @@ def write_text(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise StorageError(
-            f"cannot write {path} ({error.strerror}); free some space or choose another folder with --workdir"
+            f"cannot write {path} ({error.strerror}); free some space or choose another folder with --workdir."
         ) from error
 
 
 def find_runs(places: Iterable[Path]) -> list[Path]:
-    """Run folders among and below the given folders, oldest first; `runs/latest` is followed, nothing is listed twice.
+    """Run folders among and below the given folders, oldest first, each once.
 
     Raises:
         UsageError: a place does not exist or holds no run.
     """
     found = []
     for place in places:
-        if _is_run(place):
-            inside = [place]
-        else:
-            inside = sorted((p for p in place.glob("**/") if _is_run(p)), key=lambda p: p.name)
+        inside = sorted(_runs_below(place), key=lambda run: run.name)
         if not inside:
             what = "holds no run" if place.is_dir() else "does not exist"
-            raise UsageError(f"{place} {what}; give a folder that `deeplearn train` printed, or runs/latest")
-        found += [path.resolve() if path.is_symlink() else path for path in inside]
+            raise UsageError(f"{place} {what}; give a folder that `deeplearn train` printed, or runs/latest.")
+        found += inside
     return list({path.resolve(): path for path in found}.values())
+
+
+def _runs_below(place: Path) -> Iterator[Path]:
+    """Not inside a run, whose folders of single seeds are no runs of their own; links are followed only at the top."""
+    if any((place / name).is_file() for name in ("config.json", "result.json", "metrics.jsonl")):
+        yield place.resolve() if place.is_symlink() else place
+    elif place.is_dir():
+        for inner in place.iterdir():
+            if not inner.is_symlink():
+                yield from _runs_below(inner)
 
 
 def load_run(folder: Path) -> Record:
@@ -161,14 +167,15 @@ def load_run(folder: Path) -> Record:
         UsageError: there is no such folder.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} does not exist; give a folder that `deeplearn train` printed, or runs/latest")
+        raise UsageError(f"{folder} does not exist; give a folder that `deeplearn train` printed, or runs/latest.")
     problems: list[str] = []
     head = _read_json(folder / "config.json", problems)
-    history = read_history(folder / "metrics.jsonl", problems)
+    logs = [folder / "metrics.jsonl", *sorted(folder.glob("seed-*/metrics.jsonl"))]
+    histories = [history for log in logs if (history := read_history(log, problems))]
     stored = _read_json(folder / "result.json", problems) if (folder / "result.json").exists() else None
     result = None
     if stored is None:
-        last = f", last logged step {history[-1]['step']:.0f}" if history else ", nothing logged"
+        last = f", last logged step {histories[-1][-1]['step']:.0f}" if histories else ", nothing logged"
         problems.append(f"unfinished: no result.json{last}")
     elif stored:
         try:
@@ -184,7 +191,7 @@ def load_run(folder: Path) -> Record:
         changed=[name for name in head.get("changed") or [] if isinstance(name, str)],
         environment=_read_json(folder / "env.json", problems),
         command=commands.strip().splitlines()[-1] if commands.strip() else "",
-        history=history,
+        histories=histories,
         result=result,
         figures=sorted(p for p in (folder / "figures").glob("*") if p.suffix in (".svg", ".png", ".jpg")),
         problems=problems,
@@ -224,10 +231,6 @@ def _read_json(path: Path, problems: list[str]) -> dict[str, Any]:
     return {}
 
 
-def _is_run(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("config.json", "result.json", "metrics.jsonl"))
-
-
 def _check_free(folder: Path, experiment: str) -> None:
     """A run folder may be taken up again; anything else that lies there must not be written into."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -235,7 +238,7 @@ def _check_free(folder: Path, experiment: str) -> None:
     head = _read_json(folder / "config.json", [])
     if head.get("experiment") != experiment:
         what = f"a run of {head['experiment']}" if "experiment" in head else "files that are not a run"
-        raise UsageError(f"{folder} holds {what}; choose another --workdir")
+        raise UsageError(f"{folder} holds {what}; choose another --workdir.")
 
 
 def _agreed(name: str) -> str:

@@ -154,7 +154,7 @@ def _refusals(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"cannot write {path} ({error.strerror}); free some space or choose another folder with --workdir"
+            f"cannot write {path} ({error.strerror}); free some space or choose another folder with --workdir."
         ) from error
 
 

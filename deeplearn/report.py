@@ -103,34 +103,48 @@ def _section(name: str, runs: Sequence[Record]) -> Section:
 def _part(system: System, metrics: Mapping[str, Interval]) -> Part:
     finished = [run for run in system.runs if run.result is not None]
     tables = finished[-1].result.tables if finished else {}
+    ranks = {name: _array(values).ndim for name, values in tables.items()}
     return Part(
         label=system.label,
         runs=system.runs,
         metrics=[(name, *shown(value, decimals([value.mean]))) for name, value in metrics.items()],
-        confusions=[_confusion(name, finished) for name in tables if name.endswith("confusion")],
+        confusions=[_confusion(name, finished) for name, rank in ranks.items() if _is_confusion(name, rank)],
         tables=[
-            (name, [[f"{value:.4g}" for value in row] for row in matrix])
-            for name, matrix in tables.items()
-            if not name.endswith("confusion")
+            (name, [[f"{value:.4g}" for value in row] for row in np.atleast_2d(_array(tables[name]))])
+            for name, rank in ranks.items()
+            if rank in (1, 2) and not _is_confusion(name, rank)
         ],
         pictures=[_picture(path) for path in system.runs[-1].figures],
         facts=list(_facts(system.runs[-1].environment)),
     )
 
 
+def _is_confusion(name: str, rank: int) -> bool:
+    return name.endswith("confusion") and rank == 2
+
+
+def _array(values: Any) -> np.ndarray:
+    """Nested lists as an array, null as NaN; empty where they are no numbers or not rectangular."""
+    try:
+        return np.asarray(values, np.float64)
+    except (ValueError, TypeError):
+        return np.zeros((0, 0))
+
+
 def _confusion(name: str, runs: Sequence[Record]) -> tuple[str, str]:
-    """Counts add up over seeds."""
+    """(caption, SVG) of the mean over runs."""
     last = runs[-1].result
-    matrices = [np.asarray(run.result.tables[name], np.float64) for run in runs if name in run.result.tables]
-    matrices = [matrix for matrix in matrices if matrix.shape == np.shape(last.tables[name])]
-    over = f", sum over {len(matrices)} runs" if len(matrices) > 1 else ""
-    return f"{name}: counts of true and predicted classes{over}", figures.confusion(sum(matrices), classes=last.classes)
+    matrices = [_array(run.result.tables.get(name)) for run in runs]
+    matrices = [matrix for matrix in matrices if matrix.shape == matrices[-1].shape]
+    count = sum(len(next(iter(run.result.seeds.values())).values) if run.result.seeds else 1 for run in runs)
+    caption = f"{name}: counts of true and predicted classes{f', mean over {count} seeds' if count > 1 else ''}"
+    return caption, figures.confusion(np.mean(matrices, axis=0), classes=last.classes)
 
 
 def _curves(joined: Sequence[System]) -> Iterator[str]:
     """Of one system a picture a metric, with a line a split; of several a picture a metric and split."""
     joined = joined[:LINES]
-    names = dict.fromkeys(n for system in joined for run in system.runs for entry in run.history for n in entry)
+    names = dict.fromkeys(n for s in joined for run in s.runs for log in run.histories for entry in log for n in entry)
     pictures: dict[str, dict[str, Any]] = {}
     for name in names:
         split, _, metric = name.rpartition("/")
@@ -148,13 +162,14 @@ def _curves(joined: Sequence[System]) -> Iterator[str]:
 def _line(runs: Sequence[Record], name: str) -> tuple[Sequence[float], ...]:
     """(steps, mean over seeds), and (lowest, highest) where there are several."""
     found: dict[float, list[float]] = {}
-    for run in runs:
-        for entry in run.history:
+    logs = [log for run in runs for log in run.histories]
+    for log in logs:
+        for entry in log:
             if math.isfinite(entry.get(name, math.nan)):
                 found.setdefault(entry["step"], []).append(entry[name])
     steps = sorted(found)
     mean, low, high = ([of(found[step]) for step in steps] for of in (np.mean, min, max))
-    return (steps, mean, low, high) if len(runs) > 1 else (steps, mean)
+    return (steps, mean, low, high) if len(logs) > 1 else (steps, mean)
 
 
 def _knobs(joined: Sequence[System]) -> list[Knob]:

@@ -13,7 +13,7 @@ from deeplearn.folder import Record
 from deeplearn.study import Interval, interval
 
 Format = Literal["github", "latex", "text", "html"]
-HOUSEKEEPING = {"seed", "seeds", "together", "workdir", "log_every", "save_every", "keep"}
+HOUSEKEEPING = {"seed", "seeds", "together", "workdir", "log_every", "eval_every", "save_every", "keep"}
 """Knobs that do not make another system of it: runs that differ in these alone share a row."""
 LOWER_IS_BETTER = set(
     "loss error mae mse rmse mape nll ece calibration brier eer wer cer ter fid perplexity distance deviation".split()  # noqa: SIM905
