@@ -1,0 +1,184 @@
+"""Pairs of sentences: reading them from files, splitting them honestly, and turning them into rows of token numbers.
+
+A pair is (source, target), two lines of text. The vocabulary is one for both sides, learned by SentencePiece
+(Kudo & Richardson, 2018) from the training side only.
+"""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from deeplearn.errors import DataError
+
+Pair = tuple[str, str]
+
+
+class Corpus(NamedTuple):
+    """Pairs of sentences in three parts that share nothing."""
+
+    train: list[Pair]
+    valid: list[Pair]
+    test: list[Pair]
+
+
+PAD, UNKNOWN, BEGIN, END = range(4)
+"""Token numbers that every vocabulary starts with."""
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a UTF-8 text file, without their ends. Raises DataError where it is missing, empty or not UTF-8."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give the path of a UTF-8 text file.") from error
+    if not content:
+        raise DataError(f"{path}: is empty; give a file with one sentence a line.")
+    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")  # a byte-order mark is not text
+    decoded = []
+    for number, line in enumerate(lines, 1):
+        try:
+            decoded.append(line.decode("utf-8").rstrip("\r"))
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}, line {number}: not UTF-8 (byte {line[error.start]:#04x} at column {error.start + 1}); "
+                f"convert it first, for example with `iconv -f latin1 -t utf-8`."
+            ) from error
+    return decoded[:-1] if decoded[-1] == "" else decoded
+
+
+def read_pairs(source: Path, target: Path) -> list[Pair]:
+    """Line n of `source` with line n of `target`.
+
+    Raises:
+        DataError: a file is missing or not UTF-8, a line is empty, or there are more lines in one than in the other.
+    """
+    sides = read_lines(source), read_lines(target)
+    if len(sides[0]) != len(sides[1]):
+        raise DataError(
+            f"{source} has {len(sides[0])} lines but {target} has {len(sides[1])}; "
+            "line n of one must translate line n of the other."
+        )
+    for path, lines in zip((source, target), sides, strict=True):
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                raise DataError(f"{path}, line {number}: is empty; remove the line from both files or fill it in.")
+    return [(" ".join(a.split()), " ".join(b.split())) for a, b in zip(*sides, strict=True)]
+
+
+def train_tokenizer(lines: Sequence[str], size: int) -> bytes:
+    """SentencePiece model (unigram, one thread, hence reproducible) of at most `size` pieces, as its file's bytes."""
+    import io
+
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=model,
+        vocab_size=size,
+        hard_vocab_limit=False,  # little text has fewer pieces than asked for
+        character_coverage=1.0,  # every letter of the training side can be written
+        num_threads=1,
+        pad_id=PAD,
+        unk_id=UNKNOWN,
+        bos_id=BEGIN,
+        eos_id=END,
+        minloglevel=2,  # errors only
+    )
+    return model.getvalue()
+
+
+def load_tokenizer(model: bytes):
+    """The `sentencepiece.SentencePieceProcessor` of these bytes: `.encode(lines)`, `.decode(numbers)`."""
+    import sentencepiece
+
+    return sentencepiece.SentencePieceProcessor(model_proto=model)
+
+
+def rows(sentences: Sequence[Sequence[int]], length: int) -> np.ndarray:
+    """One sentence a row: int32 [N, length], each closed by END and padded; what is too long is cut before END."""
+    table = np.full((len(sentences), length), PAD, np.int32)
+    for row, tokens in zip(table, sentences, strict=True):
+        kept = [*tokens[: length - 1], END]
+        row[: len(kept)] = kept
+    return table
+
+
+def packed(
+    sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], length: int, *, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Several pairs a row, two int32 [N, length]: sentence k of a source row belongs to sentence k of the target row.
+
+    Pairs with a side longer than `length - 1` tokens are left out. First fit in random order over a few open rows: rows
+    are about 95 % full on both sides, and any row holds short and long sentences alike.
+    """
+    order = np.random.default_rng(seed).permutation(len(sources))
+    open_rows: list[list[list[int]]] = []
+    closed: list[list[list[int]]] = []
+    for n in order:
+        pair = [[*sources[n], END], [*targets[n], END]]
+        if max(map(len, pair)) > length:
+            continue
+        fits = (row for row in open_rows if all(len(a) + len(b) <= length for a, b in zip(row, pair, strict=True)))
+        place = next(fits, None)
+        if place is None:
+            place = [[], []]
+            open_rows.append(place)
+        for side, tokens in zip(place, pair, strict=True):
+            side.extend(tokens)
+        if len(open_rows) > 32:  # more open rows pack hardly tighter, and take longer
+            fullest = max(open_rows, key=lambda row: max(map(len, row)))
+            open_rows.remove(fullest)
+            closed.append(fullest)
+    table = np.full((2, len(closed) + len(open_rows), length), PAD, np.int32)
+    for n, row in enumerate([*closed, *open_rows]):
+        for side, tokens in zip(table, row, strict=True):
+            side[n, : len(tokens)] = tokens
+    return table[0], table[1]
+
+
+def nearest(queries: Sequence[str], memory: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """For each query the most similar line of `memory`: (its number [Q], cosine [Q] of character-trigram TF-IDF)."""
+    best, similarity = [], []
+    for _, block in _similarities(queries, memory):
+        best.append(block.argmax(1))
+        similarity.append(block.max(1))
+    return np.concatenate(best), np.concatenate(similarity)
+
+
+def similar_groups(lines: Sequence[str], threshold: float) -> np.ndarray:
+    """Group number of each line [N]: lines more similar than `threshold` share a group, if only by way of others."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = [np.argwhere(block > threshold) + np.array([start, 0]) for start, block in _similarities(lines, lines)]
+    left, right = np.concatenate(pairs).T
+    links = coo_array((np.ones(len(left), bool), (left, right)), shape=(len(lines),) * 2)
+    return connected_components(links, directed=False)[1]
+
+
+def _similarities(queries: Sequence[str], memory: Sequence[str]) -> Iterator[tuple[int, np.ndarray]]:
+    """(number of the first query, cosines [256, M]) block by block."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), sublinear_tf=True, dtype=np.float32)
+    table = vectorizer.fit_transform(memory).T.tocsr()
+    asked = vectorizer.transform(queries)
+    for start in range(0, asked.shape[0], 256):
+        yield start, (asked[start : start + 256] @ table).toarray()
+
+
+def without_near_duplicates(
+    train: Mapping[Hashable, Pair], held_out: Sequence[Pair], *, threshold: float = 0.6
+) -> list[Hashable]:
+    """Keys of the pairs of which neither side is nearly one of `held_out`; similarity is that of `nearest`.
+
+    Above 0.6 two Bible verses tell the same event in mostly the same words; at 0.5 they share the subject only.
+    """
+    keep = np.ones(len(train), bool)
+    for side in range(2):
+        _, similarity = nearest([pair[side] for pair in train.values()], [pair[side] for pair in held_out])
+        keep &= similarity <= threshold
+    return [key for key, kept in zip(train, keep, strict=True) if kept]

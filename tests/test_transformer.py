@@ -1,0 +1,35 @@
+"""The Transformer's own: its size in the paper, its positions, half precision."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deeplearn.data.text import rows
+from deeplearn.models.transformer import BASE, Transformer, sinusoids
+
+
+def test_the_base_preset_has_the_papers_65_million_parameters():
+    model = Transformer(vocabulary=37000, **BASE)
+    tokens = jnp.ones((1, 4), jnp.int32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), tokens, tokens)
+    count = sum(x.size for x in jax.tree.leaves(shapes["params"]))
+    assert 62e6 < count < 66e6
+
+
+def test_positions_differ_and_their_products_depend_on_the_distance():
+    table = sinusoids(50, 16)
+    products = table @ table.T
+    np.testing.assert_allclose(np.diag(products), 8, rtol=1e-5)
+    np.testing.assert_allclose(np.diag(products, 3), products[0, 3], rtol=1e-4)
+    assert (products - 8 * np.eye(50)).max() < 8
+
+
+def test_bfloat16_stays_near_float32():
+    inputs = rows([[4, 5, 6], [7, 8]], 5), rows([[6, 5], [4, 4, 4]], 5)
+    full = Transformer(vocabulary=16, width=16, layers=1, heads=2, hidden=32)
+    half = full.clone(dtype=jnp.bfloat16)
+    with jax.numpy_dtype_promotion("standard"):  # Flax's LayerNorm promotes bfloat16 to float32 by itself
+        variables = jax.jit(full.init)(jax.random.key(0), *inputs)
+        exact, near = (jax.jit(model.apply)(variables, *inputs)[0] for model in (full, half))
+    assert near.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(near, np.float32)[:, :3], np.asarray(exact)[:, :3], atol=0.1)
