@@ -1,0 +1,78 @@
+"""Vision Transformer (Dosovitskiy et al., An image is worth 16x16 words, 2021)."""
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from deeplearn.models.layers import Normalise
+
+
+class ViT(nn.Module):
+    """[B, H, W, C] -> [B, classes]; sides must be multiples of `patch` (ValueError).
+
+    Parameters at 224x224 with 1000 classes and a class token: Ti/16 (192, 12, 3) 5,717,416; S/16 (384, 12, 6)
+    22,050,664; B/16 (768, 12, 12) 86,567,656; in brackets width, depth, heads. Positions are learned: one image size.
+    """
+
+    classes: int
+    width: int = 384
+    depth: int = 12
+    heads: int = 6
+    patch: int = 16
+    pool: Literal["token", "mean"] = "token"
+    """Read the class off an extra token, or off the mean of the patches (Beyer et al., Better plain ViT, 2022)."""
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"], *, train: bool) -> Float[Array, "B classes"]:
+        x = nn.Dense(self.width, dtype=self.dtype, name="embed")(patches(x, self.patch))  # [B, T, D]
+        if self.pool == "token":
+            token = self.param("token", nn.initializers.zeros, (1, 1, self.width)).astype(self.dtype)
+            x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, self.width)), x], axis=1)  # [B, 1 + T, D]
+        position = self.param("position", nn.initializers.normal(0.02), (1, *x.shape[1:]))  # 0.02 as in BERT
+        x = x + position.astype(self.dtype)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        for i in range(self.depth):
+            x = EncoderBlock(self.heads, self.dropout, self.dtype, name=f"block{i + 1}")(x, train=train)
+        x = Normalise("layer", dtype=self.dtype, name="norm")(x, train=train)
+        x = x[:, 0] if self.pool == "token" else x.mean(1)  # [B, D]
+        return nn.Dense(self.classes, kernel_init=nn.initializers.zeros, dtype=jnp.float32, name="head")(x)
+
+
+class EncoderBlock(nn.Module):
+    """Attention and a two-layer perceptron, each normalised in front and added to its input: [B, T, D] -> [B, T, D]."""
+
+    heads: int
+    dropout: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], *, train: bool) -> Float[Array, "B T D"]:
+        width, head = x.shape[-1], x.shape[-1] // self.heads
+        y = Normalise("layer", dtype=self.dtype, name="attention_norm")(x, train=train)
+        # One product for the three; its columns are split by head, so that they shard over heads.
+        qkv = nn.DenseGeneral((self.heads, 3 * head), dtype=self.dtype, name="qkv")(y)  # [B, T, heads, 3 * head]
+        with jax.numpy_dtype_promotion("standard"):  # JAX's own attention promotes bfloat16 scores to float32
+            y = jax.nn.dot_product_attention(*jnp.split(qkv, 3, axis=-1))  # [B, T, heads, head]
+        y = nn.DenseGeneral(width, axis=(-2, -1), dtype=self.dtype, name="out")(y)
+        x = x + nn.Dropout(self.dropout, deterministic=not train)(y)
+        y = Normalise("layer", dtype=self.dtype, name="mlp_norm")(x, train=train)
+        y = nn.gelu(nn.Dense(4 * width, dtype=self.dtype, name="mlp_up")(y))
+        y = nn.Dense(width, dtype=self.dtype, name="mlp_down")(y)
+        return x + nn.Dropout(self.dropout, deterministic=not train)(y)
+
+
+def patches(x: Float[Array, "B H W C"], size: int) -> Float[Array, "B T P"]:
+    """Cut into squares, row by row: T = (H / size)(W / size), P = size * size * C.
+
+    With a dense layer behind it this is the paper's convolution of stride `size`.
+    """
+    batch, height, width, channels = x.shape
+    if height % size or width % size:
+        raise ValueError(f"the image's sides {height}x{width} are not multiples of the patch size {size}")
+    x = x.reshape(batch, height // size, size, width // size, size, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, (height // size) * (width // size), size * size * channels)
