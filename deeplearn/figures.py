@@ -125,6 +125,25 @@ def confusion(
     return svg[0]
 
 
+def heatmap(
+    weights: Float[np.ndarray, "R C"],
+    path: Path | None = None,
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str = "",
+) -> str:
+    """Weights between 0 and 1, such as attention, as cells that are the more opaque the larger; names on both sides."""
+    with _canvas(path, 1.5 + 0.18 * len(columns), 1.2 + 0.18 * len(rows)) as (figure, svg):
+        axes = figure.subplots()
+        axes.imshow(_shades(np.asarray(weights)), interpolation="none", aspect="auto")
+        _dress(axes, "", "", title)
+        axes.grid(False)
+        axes.set_xticks(range(len(columns)), columns, rotation=90)
+        axes.set_yticks(range(len(rows)), rows)
+    return svg[0]
+
+
 def images(
     pictures: Sequence[Float[np.ndarray, "H W C"]],
     path: Path | None = None,
