@@ -79,8 +79,8 @@ def rewind(path: Path, step: int) -> float:
         try:
             entry = json.loads(line)
             if entry["step"] <= step:
-                kept.append(line)
                 seconds = float(entry["seconds"])
+                kept.append(line)
         except (ValueError, TypeError, KeyError):  # The run was killed while it wrote this line.
             continue
     write_text(path, "".join(f"{line}\n" for line in kept))
@@ -88,18 +88,17 @@ def rewind(path: Path, step: int) -> float:
 
 
 def _jsonl(path: Path, seconds: float, stack: ExitStack) -> Sink:
-    """A line a call, flushed, so that a killed run loses nothing that it showed."""
+    """A line a call, unbuffered, so that a killed run loses nothing that it showed."""
     start = time.monotonic() - seconds
     with _refusals(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = stack.enter_context(path.open("a", encoding="utf-8"))
+        file = stack.enter_context(path.open("ab", buffering=0))
 
     def write(step: int, values: Mapping[str, float]) -> None:
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}  # JSON has no NaN.
         line = json.dumps({"step": step, "seconds": round(time.monotonic() - start, 3), **finite})
         with _refusals(path):
-            file.write(line + "\n")
-            file.flush()
+            file.write(f"{line}\n".encode())
 
     return write
 
@@ -129,6 +128,7 @@ def _event_writer(folder: Path, start_step: int, say: Callable[[str], None], sta
         return None
     with _refusals(folder):
         records = RecordWriter(str(folder / f"events.out.tfevents.{time.time_ns() // 1000}"))
+    stack.enter_context(_refusals(folder))  # Closing writes what is buffered.
     stack.callback(records.close)
     records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
     # TensorBoard forgets what earlier files hold from this step on.
