@@ -70,7 +70,7 @@ def future(dates: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         dates: datetime64 [N].
-        held_out: share between 0 and 1; the day on which it begins belongs to the past, so that no day is on both sides.
+        held_out: share between 0 and 1; the day on which it begins is past, so that no day is on both sides.
     """
     last = np.sort(dates)[int((1 - held_out) * len(dates))]
     return np.flatnonzero(dates <= last), np.flatnonzero(dates > last)
