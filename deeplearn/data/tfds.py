@@ -1,0 +1,266 @@
+"""TensorFlow Datasets (TFDS), read and written as ArrayRecord files without TensorFlow.
+
+    write("shapes", features, {"train": records})     # our own sets
+    read("cifar10", "train")[0]                       # {"image": uint8 [32, 32, 3], "label": int32 [], "id": b"..."}
+    images("cifar10")                                 # -> Splits in memory
+    crops("imagenet2012", "train", batch=1024, ...)   # -> Records, read as they are needed
+
+Prepared sets lie in `$TFDS_DATA_DIR`, by default where TFDS itself keeps them (`~/tensorflow_datasets`).
+"""
+
+import contextlib
+import io
+import json
+import os
+import sys
+import types
+import unittest.mock
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeplearn.data.images import Images, Splits, carved
+from deeplearn.data.source import Records
+from deeplearn.errors import DataError
+
+WITHOUT_TENSORFLOW = ("mnist", "fashion_mnist", "cifar10", "cifar100")  # `prepare` was tested on these
+
+
+def home() -> Path:
+    """The folder of prepared data sets."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def write(name: str, features: Mapping[str, Any], splits: Mapping[str, Iterable[Mapping[str, Any]]]) -> Path:
+    """Writes records as a TFDS data set, version 1.0.0, and returns its folder; an existing one is left as it is.
+
+    Args:
+        features: `tfds.features` by name. Give tensors `encoding=Encoding.BYTES`, which is ten times as fast, and
+            images as encoded bytes: encoding arrays would need TensorFlow.
+        splits: records of each split, in order.
+    """
+    import tensorflow_datasets as tfds
+
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            described = tfds.features.FeaturesDict(dict(features))
+            return tfds.core.DatasetInfo(builder=self, features=described, disable_shuffling=True)
+
+        def _split_generators(self, dl_manager):
+            return {split: enumerate(records) for split, records in splits.items()}
+
+        def _generate_examples(self):
+            raise NotImplementedError  # the splits above are generators already
+
+    Builder.name = name
+    builder = Builder(data_dir=home(), file_format="array_record")
+    with contextlib.redirect_stdout(sys.stderr):  # TFDS prints its progress; standard output is for results
+        builder.download_and_prepare()
+    return Path(builder.data_dir)
+
+
+@dataclass(frozen=True)
+class Decoded(Sequence):
+    """Random access to records of arrays (integers of 64 bits become int32) and of `bytes` for text."""
+
+    raw: Sequence[Mapping[str, Any]]
+    """A TFDS data source."""
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return _plain(self.raw[row])
+
+
+def read(name: str, split: str, *, encoded: bool = False) -> Decoded:
+    """Records of a prepared data set.
+
+    Args:
+        name: `cifar10`, or `name/config`, or `name/config:version`; the newest version that is there is taken.
+        split: `train`, or a slice such as `train[:80%]`.
+        encoded: leaves images as the bytes of their files.
+
+    Raises:
+        DataError: the set is not prepared (with the command that does it), is no ArrayRecord, has no such split, or
+            asks for code outside of TFDS.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = _builder(name)
+    decoders = {}
+    if encoded:
+        decoders = {
+            key: tfds.decode.SkipDecoding()
+            for key, feature in builder.info.features.items()
+            if isinstance(feature, tfds.features.Image)
+        }
+    try:
+        return Decoded(builder.as_data_source(split, decoders=decoders or None))
+    except ValueError as error:
+        raise DataError(f"{name} has no split {split!r}; it has {', '.join(builder.info.splits)}") from error
+
+
+def classes(name: str) -> tuple[str, ...]:
+    """Names of the values of `label`."""
+    return tuple(_builder(name).info.features["label"].names)
+
+
+def images(name: str, seed: int = 0) -> Splits:
+    """A set that fits into memory, has `image`, `label`, `train` and `test`; a stratified tenth of `train` validates."""
+    parts = {}
+    for split in ("train", "test"):
+        records = read(name, split)
+        rows = [records[row] for row in range(len(records))]
+        columns = {key: np.stack([row[key] for row in rows]) for key in ("image", "label")}
+        parts[split] = Images(**columns, classes=classes(name), name=name, version=_folder(name).name)
+    everything = np.arange(len(parts["train"].label))
+    train, validation, _ = carved(parts["train"], everything, everything[:0], seed, share=0.1)
+    return Splits(train, validation, parts["test"].take(np.arange(len(parts["test"].label)), "test"))
+
+
+def crops(name: str, split: str, *, batch: int, size: int = 224, train: bool, seed: int = 0) -> Records:
+    """Images of any size as uint8 [size, size, 3], decoded while they are needed: for sets larger than memory.
+
+    Args:
+        train: random area and aspect ratio and a random flip (Szegedy et al., 2015, arXiv:1409.4842); otherwise the
+            middle square, 7/8 of the shorter side, as the ImageNet papers evaluate.
+    """
+
+    def transform(record: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        from PIL import Image
+
+        with Image.open(io.BytesIO(record["image"])) as image:
+            box = _random_box(image.size, rng) if train else _middle_box(image.size)
+            pixels = np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, box=box))
+        return {"image": pixels[:, ::-1] if train and rng.random() < 0.5 else pixels, "label": record["label"]}
+
+    records = read(name, split, encoded=True)
+    title = {"name": f"{name}/{split}", "version": _folder(name).name}
+    return Records(records=records, batch=batch, transform=transform, seed=seed, **title)
+
+
+def prepare(name: str) -> Path:
+    """Downloads a data set and writes it below `home()`, without TensorFlow.
+
+    Raises:
+        DataError: the download failed, or this set needs TensorFlow (the message holds the command to use).
+    """
+    if name not in WITHOUT_TENSORFLOW:
+        raise DataError(
+            f"preparing {name} needs TensorFlow once, in an environment of its own: python -m venv tfds-env && "
+            "tfds-env/bin/pip install tensorflow tensorflow-datasets && "
+            f"tfds-env/bin/tfds build {name} --file_format=array_record --data_dir={home()}"
+            + " (with the two ILSVRC2012 archives in its downloads/manual folder)"
+            * (name == "imagenet2012")
+        )
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder(name, data_dir=home(), file_format="array_record")
+    try:
+        with _untensored(builder), contextlib.redirect_stdout(sys.stderr):
+            builder.download_and_prepare()
+    except Exception as error:  # TFDS lets every kind of network error through
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"cannot prepare {name} ({reason}); check the network and the disk, then try again") from error
+    return Path(builder.data_dir)
+
+
+@contextlib.contextmanager
+def _untensored(builder):
+    """Lets a stock builder encode images by PIL and open files by Python, the two things it asks of TensorFlow."""
+    from PIL import Image
+    from tensorflow_datasets.core.features import image_feature
+
+    def encode(self, array: np.ndarray) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(file, self.encoding_format)
+        return file.getvalue()
+
+    files = types.SimpleNamespace(io=types.SimpleNamespace(gfile=types.SimpleNamespace(GFile=open)))
+    with (
+        unittest.mock.patch.object(image_feature._ImageEncoder, "_encode_image", encode),
+        unittest.mock.patch.object(sys.modules[type(builder).__module__], "tf", files),
+    ):
+        yield
+
+
+def _folder(name: str) -> Path:
+    """The folder of the newest prepared version."""
+    import tensorflow_datasets as tfds
+
+    place, _, version = name.partition(":")
+    found = [path.parent for path in (home() / place).glob(f"{version or '*'}/dataset_info.json")]
+    if not found:
+        raise DataError(f"{name} is not prepared in {home()}; set TFDS_DATA_DIR or run: deeplearn data prepare {name}")
+    return max(found, key=lambda path: tfds.core.Version(path.name))
+
+
+def _builder(name: str):
+    import tensorflow_datasets as tfds
+
+    folder = _folder(name)
+    _refuse_foreign_code(folder / "features.json")
+    builder = tfds.builder_from_directory(folder)
+    if builder.info.file_format.value != "array_record":
+        kind = builder.info.file_format.value
+        text = f"{folder} holds {kind} files and we read array_record"
+        raise DataError(f"{text}; remove it and run: deeplearn data prepare {name}")
+    return builder
+
+
+def _refuse_foreign_code(path: Path) -> None:
+    """TFDS imports the modules that features.json names, so a data folder could run code."""
+
+    def names(value: Any) -> Iterable[str]:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                if key in ("pythonClassName", "type") and isinstance(inner, str):
+                    yield inner
+                yield from names(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from names(inner)
+
+    try:
+        foreign = [name for name in names(json.loads(path.read_text())) if not name.startswith("tensorflow_datasets.")]
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path} ({error}); prepare the data set again") from error
+    if foreign:
+        raise DataError(f"{path} would import {foreign[0]!r}, which is not part of TFDS; do not use this folder")
+
+
+def _plain(value: Any) -> Any:
+    """One type for what TFDS, its versions and its mock give as int, 0-d array, str or bytes."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, str | bytes):
+        return value.encode() if isinstance(value, str) else value
+    array = np.asarray(value)
+    return array.astype(np.int32) if array.dtype == np.int64 else array
+
+
+def _random_box(size: tuple[int, int], rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """A box of 8 to 100 % of the area and a ratio of 3/4 to 4/3; the middle if ten draws do not fit."""
+    width, height = size
+    for _ in range(10):
+        area = width * height * rng.uniform(0.08, 1)
+        ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+        w, h = np.sqrt(area * ratio), np.sqrt(area / ratio)
+        if w <= width and h <= height:
+            left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+            return left, top, left + w, top + h
+    return _middle_box(size)
+
+
+def _middle_box(size: tuple[int, int]) -> tuple[float, float, float, float]:
+    width, height = size
+    side = min(size) * 7 / 8
+    return (width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2
