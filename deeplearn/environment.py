@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import subprocess
+import tempfile
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,37 +81,42 @@ def cpu() -> dict[str, Any]:
 
 def git_state() -> dict[str, Any] | None:
     """Commit of this code and whether it was changed since; None where it is not a checkout."""
-    commit = _git("rev-parse", "HEAD")
-    if commit is None:
-        return None
-    return {"commit": commit.strip(), "dirty": bool(_git("status", "--porcelain"))}
+    top = _checkout()
+    commit = top and _git(top, "rev-parse", "HEAD")
+    return {"commit": commit.strip(), "dirty": bool(_git(top, "status", "--porcelain"))} if commit else None
 
 
 def diff_patch() -> str:
     """What `git apply` needs to get from the commit to the code that ran, new Python files included."""
-    new = (_git("ls-files", "--others", "--exclude-standard", "--", "*.py") or "").splitlines()
-    additions = [_git("diff", "--no-index", "--", os.devnull, name) or "" for name in new]
-    return (_git("diff", "HEAD") or "") + "".join(additions)
+    top = _checkout()
+    if top is None:
+        return ""
+    with tempfile.TemporaryDirectory() as scratch:  # An index of our own: the user's is not to be touched.
+        index = str(Path(scratch) / "index")
+        _git(top, "read-tree", "HEAD", index=index)
+        _git(top, "add", "--intent-to-add", "--", "*.py", index=index)
+        return _git(top, "diff", "HEAD", index=index) or ""
 
 
-def _git(*arguments: str) -> str | None:
-    """Output of git where this package is checked out, else in the working directory; None outside a checkout."""
+def _checkout() -> Path | None:
+    """The checkout that holds this package, else the one around the working directory."""
     home = Path(__file__).parent
-    tracked = _run(home, "ls-files", "--error-unmatch", Path(__file__).name) is not None
-    top = _run(home if tracked else Path.cwd(), "rev-parse", "--show-toplevel")
-    return None if top is None else _run(Path(top.strip()), *arguments)
+    tracked = _git(home, "ls-files", "--error-unmatch", Path(__file__).name) is not None
+    top = _git(home if tracked else Path.cwd(), "rev-parse", "--show-toplevel")
+    return Path(top.strip()) if top else None
 
 
-def _run(folder: Path, *arguments: str) -> str | None:
+def _git(folder: Path, *arguments: str, index: str = "") -> str | None:
+    """What git prints; None where it fails, is not installed or hangs."""
     command = ["git", "-C", str(folder), *arguments]
+    env = os.environ | {"GIT_INDEX_FILE": index} if index else None
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):  # No git here, or a checkout on a disk that hangs.
+        done = subprocess.run(
+            command, env=env, capture_output=True, text=True, errors="replace", timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
         return None
-    differs = (
-        arguments[:2] == ("diff", "--no-index") and done.returncode == 1
-    )  # As `diff`: 1 says that the files differ.
-    return done.stdout if done.returncode == 0 or differs else None
+    return done.stdout if done.returncode == 0 else None
 
 
 def _versions() -> dict[str, str]:

@@ -253,8 +253,8 @@ def _agreed(name: str) -> str:
 def _command() -> str:
     """The command line that repeats this start."""
     program, *arguments = sys.argv
-    name = Path(program).name
-    start = ["deeplearn"] if name in ("deeplearn", "__main__.py") else ["python", program]
+    ours = Path(program).name == "deeplearn" or Path(program).parts[-2:] == ("deeplearn", "__main__.py")
+    start = ["deeplearn"] if ours else ["python", program]
     return shlex.join(start + arguments)
 
 

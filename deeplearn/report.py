@@ -124,11 +124,12 @@ def _is_confusion(name: str, rank: int) -> bool:
 
 
 def _array(values: Any) -> np.ndarray:
-    """Nested lists as an array, null as NaN; empty where they are no numbers or not rectangular."""
+    """Nested lists as an array, null as NaN; of rank 0 where they are no numbers or not rectangular."""
     try:
-        return np.asarray(values, np.float64)
+        array = np.asarray(values, np.float64)
     except (ValueError, TypeError):
-        return np.zeros((0, 0))
+        return np.zeros(())
+    return array if array.size else np.zeros(())
 
 
 def _confusion(name: str, runs: Sequence[Record]) -> tuple[str, str]:
