@@ -5,6 +5,7 @@ import io
 import json
 import struct
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -148,6 +149,16 @@ def idx(array):
     return gzip.compress(struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes())
 
 
+def tar(content):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for name, text in content.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text))
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_mnist_is_prepared_by_the_stock_builder(home, monkeypatch, name):
     from tensorflow_datasets.image_classification import mnist
@@ -155,8 +166,8 @@ def test_mnist_is_prepared_by_the_stock_builder(home, monkeypatch, name):
     images = {"train": picture(0, (30, 28, 28)), "t10k": picture(1, (10, 28, 28))}
     archive = {}
     for split, image in images.items():
-        archive[f"{split}-images-idx3-ubyte.gz"] = gzip.decompress(idx(image))
-        archive[f"{split}-labels-idx1-ubyte.gz"] = gzip.decompress(idx(np.arange(len(image), dtype=np.uint8) % 10))
+        archive[f"{split}-images-idx3-ubyte.gz"] = idx(image)
+        archive[f"{split}-labels-idx1-ubyte.gz"] = idx(np.arange(len(image), dtype=np.uint8) % 10)
     monkeypatch.setattr(mnist, "_TRAIN_EXAMPLES", 30)
     monkeypatch.setattr(mnist, "_TEST_EXAMPLES", 10)
     serve(monkeypatch, home, archive)
@@ -171,47 +182,34 @@ def test_cifar_is_prepared_by_the_stock_builder(home, monkeypatch, name, labels)
     rows = {split: picture(len(split), (6, labels + 3072)) for split in ("train", "test")}
     for row in rows.values():
         row[:, :labels] = np.arange(6)[:, None]
-    if labels == 1:
-        files = {f"data_batch_{i}.bin": rows["train"][i : i + 1] for i in range(1, 6)} | {
-            "test_batch.bin": rows["test"]
-        }
-        names, folder, expected = (
-            {"batches.meta.txt": "\n".join("abcdefghij")},
-            "cifar-10-batches-bin",
-            rows["train"][1:],
-        )
+    if name == "cifar10":
+        content = {f"cifar-10-batches-bin/data_batch_{i}.bin": rows["train"][i : i + 1].tobytes() for i in range(1, 6)}
+        content["cifar-10-batches-bin/test_batch.bin"] = rows["test"].tobytes()
+        content["cifar-10-batches-bin/batches.meta.txt"] = b"\n".join(b"%d" % i for i in range(10))
     else:
-        files, folder, expected = (
-            {f"{split}.bin": row for split, row in rows.items()},
-            "cifar-100-binary",
-            rows["train"],
-        )
-        names = {
-            f"{kind}_label_names.txt": "\n".join(map(str, range(n))) for kind, n in (("coarse", 20), ("fine", 100))
-        }
-    content = {f"{folder}/{file}": row.tobytes() for file, row in files.items()}
-    serve(monkeypatch, home, content | {f"{folder}/{file}": text.encode() for file, text in names.items()})
+        content = {f"cifar-100-binary/{split}.bin": row.tobytes() for split, row in rows.items()}
+        for kind, count in (("coarse", 20), ("fine", 100)):
+            content[f"cifar-100-binary/{kind}_label_names.txt"] = b"\n".join(b"%d" % i for i in range(count))
+    serve(monkeypatch, home, {f"{name.replace('cifar', 'cifar-')}-binary.tar.gz": tar(content)})
     data.prepare(name)
+    expected = rows["train"][1:] if name == "cifar10" else rows["train"]
     records = data.read(name, "train")
     found = {records[i]["image"].tobytes(): int(records[i]["label"]) for i in range(len(records))}
     pixels = expected[:, labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     assert found == {image.tobytes(): int(row[labels - 1]) for image, row in zip(pixels, expected, strict=True)}
 
 
-def serve(monkeypatch, home, content):
-    """Lets TFDS 'download' these files: each by its name in the address, or all of them as one unpacked archive."""
+def serve(monkeypatch, home, archives):
+    """Lets TFDS 'download' these archives by the last part of their address; it unpacks them itself."""
     import tensorflow_datasets as tfds
-    from etils import epath
 
-    place = home / "served"
-    for file, text in content.items():
-        (place / file).parent.mkdir(parents=True, exist_ok=True)
-        (place / file).write_bytes(text)
+    for file, content in archives.items():
+        (home / file).write_bytes(content)
 
     def download_and_extract(self, urls):
         if not isinstance(urls, dict):
-            return epath.Path(place)
-        return {key: epath.Path(place / url.rpartition("/")[2]) for key, url in urls.items()}
+            return self.extract(home / urls.rpartition("/")[2])
+        return {key: self.extract(home / url.rpartition("/")[2]) for key, url in urls.items()}
 
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", download_and_extract)
 

@@ -112,7 +112,7 @@ def classes(name: str) -> tuple[str, ...]:
 
 
 def images(name: str, seed: int = 0) -> Splits:
-    """A set that fits into memory, has `image`, `label`, `train` and `test`; a stratified tenth of `train` validates."""
+    """A set of `image` and `label` that fits into memory; a stratified tenth of its `train` becomes the validation."""
     parts = {}
     for split in ("train", "test"):
         records = read(name, split)
@@ -173,8 +173,9 @@ def prepare(name: str) -> Path:
 
 @contextlib.contextmanager
 def _untensored(builder):
-    """Lets a stock builder encode images by PIL and open files by Python, the two things it asks of TensorFlow."""
+    """Lets a stock builder encode images by PIL and open files by Python, which is all it asks of TensorFlow."""
     from PIL import Image
+    from tensorflow_datasets.core.download import extractor
     from tensorflow_datasets.core.features import image_feature
 
     def encode(self, array: np.ndarray) -> bytes:
@@ -182,10 +183,12 @@ def _untensored(builder):
         Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(file, self.encoding_format)
         return file.getvalue()
 
-    files = types.SimpleNamespace(io=types.SimpleNamespace(gfile=types.SimpleNamespace(GFile=open)))
+    files = types.SimpleNamespace(gfile=types.SimpleNamespace(GFile=open))
+    stand_in = types.SimpleNamespace(io=files, compat=types.SimpleNamespace(as_text=str))
     with (
         unittest.mock.patch.object(image_feature._ImageEncoder, "_encode_image", encode),
-        unittest.mock.patch.object(sys.modules[type(builder).__module__], "tf", files),
+        unittest.mock.patch.object(extractor, "tf", stand_in),
+        unittest.mock.patch.object(sys.modules[type(builder).__module__], "tf", stand_in),
     ):
         yield
 
