@@ -70,7 +70,9 @@ def read_mo(path: Path) -> Iterator[Pair]:
         count, *tables = struct.unpack_from(f"{order}3I", content, 8)
         for n in range(count):
             places = [struct.unpack_from(f"{order}2I", content, table + 8 * n) for table in tables]
-            message, translation = (content[start : start + size].decode() for size, start in places)
+            message, translation = (
+                struct.unpack_from(f"{size}s", content, start)[0].decode() for size, start in places
+            )
             messages, forms = message.rpartition("\4")[2].split("\0"), translation.split("\0")
             names = {"msgid": messages[0], "msgstr[0]": forms[0]}
             if len(messages) > 1:
