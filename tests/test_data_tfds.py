@@ -113,6 +113,14 @@ def test_unprepared_sets_are_answered_with_the_command(home):
         data.prepare("imagenet2012")
 
 
+def test_listing_tells_prepared_from_missing(home):
+    write("mnist")
+    write()
+    lines = data.listing().splitlines()
+    assert lines[1].split() == ["mnist", "1.0.0"] and lines[-1].split() == ["tiny", "1.0.0"]
+    assert any(line.endswith("run: deeplearn data prepare imagenet2012") for line in lines)
+
+
 def test_unknown_split_names_the_known_ones(home):
     write()
     with pytest.raises(DataError, match="tiny has no split 'dev'; it has train, test"):

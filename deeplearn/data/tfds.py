@@ -145,6 +145,19 @@ def crops(name: str, split: str, *, batch: int, size: int = 224, train: bool, se
     return Records(records=records, batch=batch, transform=transform, seed=seed, **title)
 
 
+def listing() -> str:
+    """One line a data set: its name and the prepared version, or the command that prepares it."""
+    known = [*WITHOUT_TENSORFLOW, "imagenet2012"]
+    found = {}
+    for path in sorted(home().glob("*/*/dataset_info.json")):
+        found.setdefault(path.parts[-3], []).append(path.parts[-2])
+    lines = [f"Prepared data sets in {home()}:"]
+    for name in [*known, *sorted(found.keys() - set(known))]:
+        state = ", ".join(found.get(name, ())) or f"not prepared; run: deeplearn data prepare {name}"
+        lines.append(f"  {name:15} {state}")
+    return "\n".join(lines)
+
+
 def prepare(name: str) -> Path:
     """Downloads a data set and writes it below `home()`, without TensorFlow.
 
