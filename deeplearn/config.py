@@ -15,7 +15,7 @@ def to_json(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(_converter().unstructure(config), default=_python))
 
 
-def from_json(cls: type, values: Mapping[str, Any]) -> Any:
+def from_json(cls: type, values: Any) -> Any:
     """The config of class `cls` that `to_json` wrote; knobs that are missing take their defaults.
 
     Raises:

@@ -145,7 +145,7 @@ def heatmap(
 
 
 def images(
-    pictures: Sequence[Float[np.ndarray, "H W C"]],
+    pictures: Sequence[Num[np.ndarray, "H W *C"]] | Num[np.ndarray, "N H W *C"],
     path: Path | None = None,
     *,
     captions: Sequence[str] = (),

@@ -2,6 +2,7 @@
 
 import base64
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,8 +82,8 @@ class Part:
     confusions: list[tuple[str, str]]
     """(caption, SVG)."""
     tables: list[tuple[str, list[list[str]]]]
-    pictures: list[tuple[str, str | None]]
-    """(caption, data address, or None where the file is too large)."""
+    pictures: list[tuple[str, str | None, bool]]
+    """(caption, data address, or None where the file is too large, whether it is a wide sheet)."""
     facts: list[tuple[str, str]]
     """The environment of the last run in words."""
 
@@ -169,7 +170,7 @@ def _line(runs: Sequence[Record], name: str) -> tuple[Sequence[float], ...]:
             if math.isfinite(entry.get(name, math.nan)):
                 found.setdefault(entry["step"], []).append(entry[name])
     steps = sorted(found)
-    mean, low, high = ([of(found[step]) for step in steps] for of in (np.mean, min, max))
+    mean, low, high = ([float(of(found[step])) for step in steps] for of in (np.mean, min, max))
     return (steps, mean, low, high) if len(logs) > 1 else (steps, mean)
 
 
@@ -186,12 +187,15 @@ def _knobs(joined: Sequence[System]) -> list[Knob]:
     return knobs
 
 
-def _picture(path: Path) -> tuple[str, str | None]:
+def _picture(path: Path) -> tuple[str, str | None, bool]:
     caption = path.stem.replace("-", " ").replace("_", " ")
     if path.stat().st_size > LARGEST_FIGURE:
-        return f"{caption}: {path} is too large for this page", None
+        return f"{caption}: {path} is too large for this page", None, False
+    data = path.read_bytes()
+    box = re.search(rb'viewBox="0 0 ([\d.]+) ([\d.]+)"', data[:2000]) if path.suffix == ".svg" else None
+    wide = box is not None and float(box[1]) > 2 * float(box[2])
     # As an image, an SVG from a run folder can neither run scripts nor load anything.
-    return caption, f"data:{TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return caption, f"data:{TYPES[path.suffix]};base64,{base64.b64encode(data).decode()}", wide
 
 
 def _facts(stamp: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Shaped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ def interval(values: Sequence[float]) -> Interval:
     if len(values) < 2:
         return Interval(mean=mean, values=values)
     sd = float(np.std(values, ddof=1))
-    half = _student(len(values) - 1) * sd / math.sqrt(len(values))
+    half = _student(float(len(values) - 1)) * sd / math.sqrt(len(values))
     return Interval(mean=mean, sd=sd, low=mean - half, high=mean + half, values=values)
 
 
@@ -44,7 +44,7 @@ def difference_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, 
 
 
 def paired_bootstrap(
-    a: Float[np.ndarray, "N"], b: Float[np.ndarray, "N"], seed: int, resamples: int = 10_000
+    a: Shaped[np.ndarray, "N"], b: Shaped[np.ndarray, "N"], seed: int, resamples: int = 10_000
 ) -> tuple[float, float, float, float]:
     """Is system a better than system b on the same N test examples (Koehn, 2004)?
 

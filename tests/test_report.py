@@ -167,6 +167,6 @@ def test_which_end_is_good() -> None:
     assert lower_is_better("test/coverage") is None
 
 
-@pytest.mark.parametrize(("value", "places"), [(0.98, 4), (22.67, 2), (1532.0, 0), (0.07, 4), (0.00745, 5), (0, 0)])
+@pytest.mark.parametrize(("value", "places"), [(0.98, 4), (22.67, 2), (1532.0, 0), (0.07, 4), (0.00745, 5), (0.0, 0)])
 def test_decimals(value: float, places: int) -> None:
     assert decimals([value, -value / 3]) == places
