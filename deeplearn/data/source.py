@@ -196,7 +196,7 @@ def prefetch(source: Source, start: int, stop: int, depth: int = 2) -> Iterator[
             thread.shutdown(wait=True, cancel_futures=True)
 
 
-@functools.lru_cache(maxsize=8)  # a batch needs at most a few epochs; sources share this
+@functools.lru_cache(maxsize=32)  # for as many seeds in one program; a batch needs one epoch, rarely two
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     order = np.random.default_rng([seed, epoch]).permutation(size).astype(np.int32)
     order.flags.writeable = False
