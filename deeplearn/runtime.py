@@ -1,0 +1,114 @@
+"""Settings that must be in place before JAX, or even the process, starts; docs/performance.md shows what each is worth.
+
+Only the command line applies them, and only where the user has not: a variable that is set is left alone. They are part
+of what decides the last bits of a result, so the environment stamp of every run records them. Must not import jax.
+"""
+
+import hashlib
+import importlib.metadata
+import math
+import os
+import platform
+import re
+import stat
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+
+SWITCH = "DEEPLEARN_RUNTIME"
+"""`off`: leave the environment alone. `started` marks the one new process that `prepare` makes."""
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
+"""XLA takes and returns large temporaries every step. Pages of 2 MiB instead of 4 KiB spare most of the page faults."""
+RESTART = ("GLIBC_TUNABLES",)
+"""Read by the C library when a process starts, so only a new process sees them."""
+CACHE_BYTES = 2 * 2**30
+"""Most that compiled programs may take on disk; the least recently used go first. A ResNet-50 step is a few MiB."""
+CACHE_SECONDS = 0.05
+"""Programs that compile faster are not kept: reading them back would take as long."""
+
+
+def settings() -> dict[str, str]:
+    """The environment variables that a run on this machine should have. Creates the compilation cache's folder."""
+    chosen = {"NPROC": str(threads())}
+    if (cache := _cache()) is not None:
+        chosen["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+        chosen["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(CACHE_BYTES)
+        chosen["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = str(CACHE_SECONDS)
+    if platform.libc_ver()[0] == "glibc":
+        chosen["GLIBC_TUNABLES"] = HUGE_PAGES
+    return chosen
+
+
+def prepare() -> None:
+    """Apply `settings` where the user has set nothing; restarts the process, once, if it is our command line.
+
+    In a notebook, a test or somebody's own program it sets what still takes effect, and never restarts.
+    """
+    if os.environ.get(SWITCH) in ("off", "started"):
+        return
+    added = apply(os.environ)
+    if any(name in added for name in RESTART) and _ours():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.environ[SWITCH] = "started"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def apply(environment: MutableMapping[str, str]) -> dict[str, str]:
+    """Add the settings that the environment lacks; returns those."""
+    added = {name: value for name, value in settings().items() if name not in environment}
+    environment.update(added)
+    return added
+
+
+def threads() -> int:
+    """Threads that this process can really use: its processor affinity, or less where its control group has a quota.
+
+    XLA looks at the affinity only, and makes 64 threads in a container that may use two processors of 64.
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):  # Not Linux, or an older kind of control group.
+        return usable
+    return usable if quota == "max" else max(1, min(usable, math.ceil(int(quota) / int(period))))
+
+
+def _ours() -> bool:
+    """Whether the process runs our command, so that starting it again repeats nothing but its start."""
+    script = Path(getattr(sys.modules["__main__"], "__file__", None) or "")
+    return script.name in ("deeplearn", "deeplearn.exe") or script.resolve().parent in (
+        Path(__file__).parent,
+        Path(__file__).parent.parent / "experiments",
+        Path(__file__).parent.parent / "benchmarks",
+    )
+
+
+def _cache() -> Path | None:
+    """A folder for compiled programs that nobody else can write to, since JAX runs what it finds there; else None.
+
+    One for each kind of processor: a program compiled for another one could stop with an illegal instruction.
+    """
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = platform.processor()
+    features = re.search(r"^(?:flags|Features)\s*:.*$", text, re.M)
+    kind = hashlib.sha256((features[0] if features else text).encode()).hexdigest()[:8]
+    folder = root / "deeplearn" / f"jax-{importlib.metadata.version('jaxlib')}-{platform.machine()}-{kind}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        return _without(folder, error.strerror or "it cannot be made")
+    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022):
+        return _without(folder, "others can write to it")
+    return folder
+
+
+def _without(folder: Path, reason: str) -> None:
+    print(
+        f"deeplearn: no compilation cache, every start compiles again ({folder}: {reason}); set XDG_CACHE_HOME.",
+        file=sys.stderr,
+    )
