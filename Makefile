@@ -1,0 +1,32 @@
+# Needs python3 >= 3.11 with venv, and a package registry that pip can reach.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: digits test slow lint lock clean
+
+digits: .venv/ready  ## train the default experiment on real data, beside an SVM
+	$(BIN)/deeplearn train classification
+
+test: .venv/ready  ## everything but the trainings to a promised result
+	$(BIN)/python -m pytest -n 2
+
+slow: .venv/ready  ## train experiments to the results they promise
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyrefly check
+
+# The package itself goes in without its dependencies: the lock has them, with hashes.
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "deeplearn needs Python 3.11 or newer; run: make PYTHON=python3.13")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+lock:  ## renew requirements.lock (needs uv)
+	uv pip compile pyproject.toml --extra all --group dev --no-emit-package deeplearn --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --upgrade -o requirements.lock
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,106 @@
+"""Evaluation: every example once, padding masked, sums divided at the end."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+
+from deeplearn import parallel
+from deeplearn.errors import ConfigError
+from deeplearn.experiment import Evaluation, Experiment
+from deeplearn.metrics import Metric, computed
+from deeplearn.step import accumulated, eval_step
+from deeplearn.task import Batch, Task, Variables
+
+Results = dict[str, Any]
+"""`{"test/accuracy": 0.98, "test/confusion": array [C, C], ...}`; with several seeds together, a list per name."""
+
+
+def evaluate(
+    experiment: Experiment, variables: Variables, mesh: Mesh, *, final: bool = True, lanes: int = 1
+) -> Results:
+    """The metrics of all evaluations over every example once.
+
+    Args:
+        variables: leaves [S, ...] where lanes > 1.
+        final: also those that are to be looked at once only.
+        lanes: number of models stacked in `variables`.
+
+    Returns:
+        `{"<evaluation>/<metric>": value}`, and a list of values [S] per name where lanes > 1.
+    """
+    results: Results = {}
+    for name, evaluation in experiment.evaluations.items():
+        if evaluation.final and not final:
+            continue
+        sums, predictions = _one_pass(experiment.task, variables, evaluation, mesh, lanes)
+        values = values_of(sums, lanes)
+        if evaluation.score is not None:
+            scores = [evaluation.score(*lane) for lane in predictions]
+            values |= {key: scores[0][key] if lanes == 1 else [score[key] for score in scores] for key in scores[0]}
+        results |= {f"{name}/{key}": value for key, value in values.items()}
+    return results
+
+
+def _one_pass(
+    task: Task, variables: Variables, evaluation: Evaluation, mesh: Mesh, lanes: int
+) -> tuple[dict[str, Metric], list[tuple[PyTree, Batch]]]:
+    """Summed metrics, and per lane (predictions, columns) of all examples where the evaluation scores them as a whole."""
+    measure, predict = eval_program(task, lanes, with_predictions=evaluation.score is not None)
+    sums: dict[str, Metric] | None = None
+    seen: list[tuple[PyTree, Batch]] = []
+    rows = mesh.shape["data"] * mesh.shape["fsdp"]
+    for batch in evaluation.source.once():
+        # A batch that does not divide among the devices is evaluated whole on each: right, if not fast.
+        where = parallel.on_rows(mesh) if len(batch["mask"]) % rows == 0 else parallel.replicated(mesh)
+        placed = parallel.put(batch, where)
+        more = measure(variables, placed)
+        sums = accumulated(sums, more)
+        if evaluation.score is not None:
+            seen.append((predict(variables, placed), batch))
+    return jax.device_get(sums), [_unpadded(seen, lane if lanes > 1 else None) for lane in range(lanes)] if seen else []
+
+
+@functools.lru_cache(maxsize=32)
+def eval_program(task: Task, lanes: int, *, with_predictions: bool) -> tuple[Callable, Callable]:
+    """The jitted evaluation step and prediction of a task; kept, so that repeated evaluations compile once."""
+    measure, predict = functools.partial(eval_step, task), task.predict
+    if with_predictions and predict is None:
+        raise ConfigError("an evaluation with a score needs a task with predict.")
+    if lanes > 1:
+        measure = jax.vmap(measure, in_axes=(0, None))
+        predict = predict and jax.vmap(predict, in_axes=(0, None))
+    return jax.jit(measure), jax.jit(predict) if predict else None
+
+
+def _unpadded(seen: list[tuple[PyTree, Batch]], lane: int | None) -> tuple[PyTree, Batch]:
+    """(predictions [N, ...], columns [N, ...]) of the real examples of all batches."""
+
+    def keep(tree: PyTree, mask: np.ndarray) -> PyTree:
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[mask], tree)
+
+    kept = []
+    for predictions, batch in seen:
+        own = predictions if lane is None else jax.tree.map(lambda leaf: leaf[lane], predictions)
+        kept.append(keep((own, batch), np.asarray(batch["mask"]) > 0))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *kept)
+
+
+def values_of(sums: Mapping[str, Metric], lanes: int) -> dict[str, Any]:
+    if lanes == 1:
+        return computed(sums)
+    each = [computed(jax.tree.map(lambda leaf: leaf[lane], sums)) for lane in range(lanes)]
+    return {name: [values[name] for values in each] for name in each[0]}
+
+
+def scalars(results: Results) -> dict[str, float]:
+    """What a log line can hold: numbers, and the mean over seeds that train together."""
+    return {
+        name: float(np.mean(value))
+        for name, value in results.items()
+        if np.ndim(value[0] if isinstance(value, list) else value) == 0
+    }

@@ -1,0 +1,210 @@
+"""An experiment from its file to its run folder: seeds, competitor, pictures, result; and back from the folder to the model."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import numpy as np
+
+from deeplearn import catalog
+from deeplearn.checkpoint import Store
+from deeplearn.config import difference, from_json, to_json
+from deeplearn.dispatch import convolves
+from deeplearn.errors import ConfigError, UsageError
+from deeplearn.evaluation import Results, evaluate
+from deeplearn.experiment import Experiment, Run, Trained
+from deeplearn.fit import fit
+from deeplearn.folder import Result, open_run, write_result, write_text
+from deeplearn.parallel import make_mesh, replicated
+from deeplearn.study import interval
+from deeplearn.task import Variables
+
+FREE = {"steps", "seeds", "together", "log_every", "eval_every", "save_every", "keep", "parallel", "mesh", "workdir"}
+"""Knobs that may differ when a run folder is resumed: they do not change what one step computes (`steps` shapes the schedule)."""
+
+
+def train(module: ModuleType, config: Run, name: str) -> Path:
+    """Train all seeds, measure the competitor on the same split, draw, and write result.json; returns the run folder.
+
+    Raises:
+        ConfigError: the work folder belongs to a run with other knobs.
+    """
+    start = time.perf_counter()
+    _refuse_other_knobs(config)
+    experiment = module.experiment(config) if not hasattr(module, "main") else None
+    folder = open_run(config.workdir, config, name, experiment and experiment.train.fingerprint())
+    _say(f"run folder: {folder}")
+    per_seed = _results(module, config, folder, experiment)
+    metrics, tables = _split(per_seed)
+    trained = load(folder)
+    if hasattr(module, "figures"):
+        module.figures(trained, folder)
+    baseline = {}
+    if hasattr(module, "baseline"):
+        _say("measuring the competitor on the same split")
+        baseline = module.baseline(config)
+    result = Result(
+        experiment=name,
+        config=to_json(config),
+        metrics={key: float(np.mean(values)) for key, values in metrics.items()},
+        baseline=baseline,
+        seeds={key: interval(values) for key, values in metrics.items()} if config.seeds > 1 else {},
+        tables={key: np.mean(values, axis=0).tolist() for key, values in tables.items()},
+        classes=_asset(folder, "classes.json", []),
+        steps=config.steps,
+        seconds=time.perf_counter() - start,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(trained.variables["params"])),
+    )
+    write_result(folder, result)
+    return folder
+
+
+def _results(module: ModuleType, config: Run, folder: Path, experiment: Experiment | None) -> list[Results]:
+    """The results of every seed."""
+    if experiment is not None:
+        write_assets(folder, experiment.assets)
+    if config.seeds == 1:
+        return [module.main(config, folder) if experiment is None else fit(experiment, config, folder)[1]]
+    seeds = range(config.seed, config.seed + config.seeds)
+    if experiment is not None and _together(experiment, config):
+        _, results = fit(experiment, config, folder, seeds=seeds)
+        return [{key: values[lane] for key, values in results.items()} for lane in range(config.seeds)]
+    found = []
+    for seed in seeds:
+        own, place = replace(config, seed=seed, seeds=1), folder / f"seed-{seed}"
+        _say(f"seed {seed} ({seed - config.seed + 1} of {config.seeds})")
+        place.mkdir(exist_ok=True)
+        found.append(module.main(own, place) if experiment is None else fit(module.experiment(own), own, place)[1])
+    return found
+
+
+def _together(experiment: Experiment, config: Run) -> bool:
+    """Whether one vmapped program should train all seeds: where that is faster, or as the user says."""
+    if config.together is not None:
+        return config.together
+    if config.parallel != "jit" or not hasattr(experiment.train, "rows"):
+        return False
+    return not convolves(experiment)
+
+
+def _split(per_seed: Sequence[Results]) -> tuple[dict[str, list[float]], dict[str, list[np.ndarray]]]:
+    """Numbers and tables of all seeds, by name."""
+    metrics: dict[str, list[float]] = {}
+    tables: dict[str, list[np.ndarray]] = {}
+    for results in per_seed:
+        for key, value in results.items():
+            if np.ndim(value) == 0:
+                metrics.setdefault(key, []).append(float(value))
+            else:
+                tables.setdefault(key, []).append(np.asarray(value))
+    return metrics, tables
+
+
+def _refuse_other_knobs(config: Run) -> None:
+    """A resumed folder with other knobs would mix two experiments."""
+    stored = config.workdir / "config.json" if config.workdir else None
+    if stored is None or not stored.is_file():
+        return
+    try:
+        before = json.loads(stored.read_text())["config"]
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"{stored} is damaged ({error}); restore it from a copy, or use a new --workdir.") from error
+    odd = {key: pair for key, pair in difference(before, to_json(config)).items() if key.partition(".")[0] not in FREE}
+    if odd:
+        named = ", ".join(f"{key} was {old} and is now {new}" for key, (old, new) in list(odd.items())[:3])
+        raise ConfigError(
+            f"{config.workdir} holds a run with other knobs ({named}); give the same ones, or a new --workdir."
+        )
+
+
+def write_assets(folder: Path, assets: Mapping[str, Any]) -> None:
+    """What prediction needs without the data set: bytes as they are, everything else as JSON."""
+    for name, value in assets.items():
+        path = folder / "assets" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(value, bytes):
+            path.write_bytes(value)
+        else:
+            write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def _asset(folder: Path, name: str, default: Any) -> Any:
+    path = folder / "assets" / name
+    return json.loads(path.read_text()) if path.is_file() else default
+
+
+def load_module(folder: Path) -> tuple[ModuleType, Run, str]:
+    """The experiment's module, config and name of a run folder.
+
+    Raises:
+        UsageError: the folder holds no run.
+    """
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"{folder} holds no run; give a folder that `deeplearn train` printed, or runs/latest.")
+    head = json.loads((folder / "config.json").read_text())
+    module = catalog.load(head["experiment"])
+    config = from_json(module.Config, head["config"])
+    return module, replace(config, workdir=folder), head["experiment"]
+
+
+def load(folder: Path) -> Trained:
+    """The trained model of a run folder; of several seeds the first. Needs no data set.
+
+    Raises:
+        UsageError: the folder holds no run, or one without a checkpoint.
+        StorageError: no checkpoint verifies.
+    """
+    _, config, _ = load_module(folder)
+    place = folder if (folder / "checkpoints").is_dir() else folder / f"seed-{config.seed}"
+    with Store(place / "checkpoints") as store:
+        found = store.arrays()
+    if found is None:
+        raise UsageError(
+            f"{folder} has no checkpoint yet; let its training finish, or resume it with --workdir {folder}."
+        )
+    return Trained(config=config, folder=folder, variables=variables_of(found[1]))
+
+
+def evaluate_again(folder: Path) -> Results:
+    """All evaluations of a run folder's newest checkpoint; needs the data set.
+
+    Raises:
+        UsageError: the experiment trains in a way of its own, so that only its `main` knows how to evaluate.
+    """
+    module, config, name = load_module(folder)
+    if hasattr(module, "main"):
+        raise UsageError(f"{name} evaluates inside its own main; run deeplearn train {name} --workdir {folder} again.")
+    mesh = make_mesh(config.mesh)
+    results = evaluate(module.experiment(config), jax.device_put(load(folder).variables, replicated(mesh)), mesh)
+    return {key: value for key, value in results.items() if np.ndim(value) == 0}
+
+
+def variables_of(arrays: Mapping[str, jax.Array]) -> Variables:
+    """The variables that evaluation uses, from a checkpoint's path -> array: the averaged parameters where there are any."""
+    if arrays["step"].ndim:  # Several seeds that trained together: the first.
+        arrays = {name: leaf[0] for name, leaf in arrays.items()}
+    tree: dict[str, Any] = {}
+    for name, leaf in arrays.items():
+        if name.startswith(("params/", "extra/")):
+            _insert(tree, name.removeprefix("extra/"), leaf)
+    for name, leaf in arrays.items():
+        if name.startswith("opt/") and "/average/" in name:
+            _insert(tree, "params/" + name.partition("/average/")[2], leaf)
+    return tree
+
+
+def _insert(tree: dict[str, Any], name: str, leaf: jax.Array) -> None:
+    *parents, last = name.split("/")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[last] = leaf
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

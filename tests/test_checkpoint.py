@@ -1,0 +1,184 @@
+import contextlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from deeplearn import checkpoint
+from deeplearn.checkpoint import DAMAGED, SEAL, Store, steps, verify
+from deeplearn.errors import ConfigError, StorageError
+from deeplearn.step import State
+
+
+def state(value=1.0, width=4):
+    params = {"kernel": jnp.full((width, 3), value), "half": jnp.full((5,), value, jnp.bfloat16)}
+    opt = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)).init(params)
+    return State(step=jnp.int32(value), params=params, extra={}, opt=opt, skipped=jnp.int32(0))
+
+
+def target(tree):
+    where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Two sealed checkpoints, of steps 1 and 2."""
+    folder = tmp_path_factory.mktemp("run") / "checkpoints"
+    with Store(folder) as store:
+        store.save(1, state(1.0))
+        store.save(2, state(2.0))
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "checkpoints")
+
+
+def restored(folder, like=None):
+    with Store(folder) as store:
+        return store.restore(target(state() if like is None else like))
+
+
+def test_what_is_saved_comes_back_to_the_bit(folder):
+    step, got = restored(folder)
+    assert step == 2
+    assert jax.tree.structure(got) == jax.tree.structure(state())
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), got, state(2.0))
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert restored(tmp_path / "nothing") is None
+
+
+def fault_files(folder):
+    return sorted(path for path in (folder / "2").rglob("*") if path.is_file())
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+FAULTS = {
+    "flip": flip,
+    "truncate": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "empty": lambda path: path.write_bytes(b""),
+    "remove": lambda path: path.unlink(),
+    "append": lambda path: path.write_bytes(path.read_bytes() + b"x"),
+    "link": lambda path: (path.unlink(), path.symlink_to("/dev/null")),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_any_damaged_file_leads_to_the_older_checkpoint(folder, fault):
+    """Verification alone, over every file; what follows from a failed one is tested once below."""
+    for path in fault_files(folder):
+        if path.stat().st_size == 0 and fault in ("flip", "truncate", "empty"):
+            continue  # An empty file has nothing to flip.
+        before = path.read_bytes()
+        FAULTS[fault](path)
+        assert verify(folder / "2") is not None, path
+        path.unlink(missing_ok=True)
+        path.write_bytes(before)
+        assert verify(folder / "2") is None
+
+
+def test_a_damaged_checkpoint_is_set_aside_with_its_reason(folder, capsys):
+    files = [path for path in fault_files(folder) if path.name != SEAL]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    flip(largest)
+    step, got = restored(folder)
+    assert step == 1
+    np.testing.assert_array_equal(got.params["kernel"], state(1.0).params["kernel"])
+    assert (folder / f"2{DAMAGED}").is_dir()
+    said = capsys.readouterr().err
+    assert f"{largest.relative_to(folder / '2')} has changed" in said
+    assert "restoring step 1" in said
+
+
+def test_an_unsealed_checkpoint_does_not_count(folder):
+    (folder / "2" / SEAL).unlink()
+    assert restored(folder)[0] == 1
+
+
+def test_a_foreign_file_is_a_fault(folder):
+    (folder / "2" / "extra").write_text("x")
+    assert "not in the seal" in verify(folder / "2")
+
+
+def test_nothing_that_verifies_is_an_error_not_a_fresh_start(folder):
+    for step in ("1", "2"):
+        (folder / step / SEAL).unlink()
+    with pytest.raises(StorageError, match="no checkpoint in .* verifies"):
+        restored(folder)
+
+
+@pytest.mark.parametrize(
+    ("like", "message"),
+    [
+        (lambda s: s.replace(params={**s.params, "bias": jnp.zeros(3)}), "lacks params/bias"),
+        (lambda s: s.replace(params={"kernel": s.params["kernel"]}), "only the checkpoint has params/half"),
+        (
+            lambda s: s.replace(params={**s.params, "kernel": jnp.zeros((5, 3))}),
+            r"params/kernel is .*\[4, 3\].*\[5, 3\]",
+        ),
+        (lambda s: s.replace(params={**s.params, "half": jnp.zeros(5)}), "params/half is bfloat16"),
+    ],
+)
+def test_another_model_is_an_error_that_names_the_leaf(folder, like, message):
+    with pytest.raises(ConfigError, match=message):
+        restored(folder, like(state()))
+    assert steps(folder) == [1, 2]  # It is not damage: nothing is set aside.
+
+
+def test_the_state_may_change_while_it_is_being_written(tmp_path):
+    """The loop gives the state's memory to the next step right after `save` returns."""
+    move = jax.jit(lambda s: jax.tree.map(lambda leaf: leaf + jnp.ones((), leaf.dtype), s), donate_argnums=0)
+    big = {"w": jnp.arange(2.0**20)}
+    expected = np.array(big["w"])
+    with Store(tmp_path) as store:
+        store.save(1, big)
+        for _ in range(5):
+            big = move(big)
+    np.testing.assert_array_equal(restored(tmp_path, big)[1]["w"], expected)
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    with Store(tmp_path, keep=2) as store:
+        for step in (1, 2, 3):
+            store.save(step, {"w": jnp.ones(2)})
+    assert steps(tmp_path) == [2, 3]
+
+
+def test_a_full_disk_is_a_storage_error_and_older_steps_stay(folder, monkeypatch):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "seal", full)
+    with pytest.raises(StorageError, match="No space left on device.*resume"), Store(folder) as store:
+        store.save(3, state(3.0))
+    monkeypatch.undo()
+    assert verify(folder / "2") is None
+    assert restored(folder)[0] == 2
+
+
+def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with (
+        pytest.raises(StorageError, match="cannot write a checkpoint"),
+        Store(tmp_path / "file" / "checkpoints") as store,
+    ):
+        store.save(1, {"w": jnp.ones(2)})
+
+
+def test_the_first_error_is_the_one_shown(folder, monkeypatch):
+    monkeypatch.setattr(checkpoint, "seal", lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with contextlib.suppress(KeyError), Store(folder) as store:
+        store.save(3, state(3.0))
+        raise KeyError("the loop's own")
