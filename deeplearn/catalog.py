@@ -6,7 +6,6 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from deeplearn.errors import UsageError
 
@@ -65,14 +64,6 @@ def load(name: str) -> ModuleType:
                 f"{path} does not define {needed}; see docs/adding-a-task.md for the contract of an experiment's file."
             )
     return module
-
-
-def constant(path: Path, name: str) -> Any:
-    """The literal value of a module's constant, without importing the module; None where there is none."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
-            return ast.literal_eval(node.value)
-    return None
 
 
 def summary(path: Path) -> str:

@@ -316,6 +316,7 @@ def _bench(words: list[str]) -> None:
             raise UsageError(f"there is no benchmark {words[0]!r}; " + (f"did you mean {near[0]}?" if near else text))
         print(text)
         return
+    _before_jax()
     module = import_module(f"benchmarks.{words[0]}")
     config = _parse(module.Config, words[1:], verb=f"bench {words[0]}", about=module.__doc__ or "")
     if code := module.main(config):
@@ -329,9 +330,11 @@ def _info(words: list[str]) -> None:
 
     _parse(Info, words, verb="info", about="Versions, devices, settings and folders: what to put into a bug report.")
     _before_jax()
-    from deeplearn.environment import describe
+    from deeplearn.data.package import cache
+    from deeplearn.environment import environment, facts
 
-    print(describe())
+    for name, value in [*facts(environment()), ("data cache", str(cache()))]:
+        print(f"{name:18} {value}")
 
 
 if __name__ == "__main__":

@@ -10,11 +10,14 @@ import re
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jax
+
+from deeplearn.config import flat
 
 PACKAGES = ("deeplearn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn", "grain")
 # Only these: others may hold addresses, names or keys.
@@ -134,3 +137,29 @@ def _versions() -> dict[str, str]:
 def _homeless(text: str) -> str:
     """A path without the name of the user."""
     return text.replace(str(Path.home()), "~") if len(str(Path.home())) > 1 else text
+
+
+FACTS = (
+    ("system", "system", ""),
+    ("memory", "memory_gib", " GiB"),
+    ("processes", "processes", ""),
+    ("Python", "python", ""),
+)
+
+
+def facts(stamp: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The environment stamp as short lines; whatever is missing or of another shape is passed over."""
+    devices, cpu, git = stamp.get("devices"), stamp.get("cpu"), stamp.get("git")
+    if isinstance(stamp.get("started"), str):
+        yield "started", stamp["started"].replace("T", " ")
+    if isinstance(devices, list):
+        yield "devices", ", ".join(f"{d.get('count')} × {d.get('kind')}" for d in devices if isinstance(d, dict))
+    if isinstance(cpu, dict):
+        yield "processor", f"{cpu.get('model')}, {cpu.get('threads')} of {cpu.get('cores')} cores"
+        yield "vector extensions", " ".join(map(str, cpu.get("isa") or []))
+    yield from ((name, f"{stamp[key]}{unit}") for name, key, unit in FACTS if stamp.get(key))
+    for key in ("packages", "variables", "settings", "data"):
+        if isinstance(stamp.get(key), dict):
+            yield key, ", ".join(f"{name} {value}" for name, value in flat(stamp[key]).items())
+    if isinstance(git, dict):
+        yield "commit", f"{git.get('commit')}{' with local changes (diff.patch)' if git.get('dirty') else ''}"

@@ -125,7 +125,8 @@ def _train(
             raise NumericalError(_diverged(experiment, seeds, state))
         log.progress(end)
         if end % run.log_every == 0 or end == run.steps:
-            log.write(end, {f"train/{name}": value for name, value in scalars(values_of(window, len(seeds))).items()})
+            values = scalars(values_of(window, len(seeds)))
+            log.write(end, {f"train/{name}": value for name, value in values.items() if value or name != "skipped"})
             window = None
 
     while done < run.steps:

@@ -12,6 +12,7 @@ import numpy as np
 
 from deeplearn import figures
 from deeplearn.config import flat
+from deeplearn.environment import facts
 from deeplearn.folder import Record, write_text
 from deeplearn.study import Interval
 from deeplearn.table import System, by_experiment, decimals, rows, shown, systems, table
@@ -116,7 +117,7 @@ def _part(system: System, metrics: Mapping[str, Interval]) -> Part:
             if rank in (1, 2) and not _is_confusion(name, rank)
         ],
         pictures=[_picture(path) for path in system.runs[-1].figures],
-        facts=list(_facts(system.runs[-1].environment)),
+        facts=list(facts(system.runs[-1].environment)),
     )
 
 
@@ -196,29 +197,3 @@ def _picture(path: Path) -> tuple[str, str | None, bool]:
     wide = box is not None and float(box[1]) > 2 * float(box[2])
     # As an image, an SVG from a run folder can neither run scripts nor load anything.
     return caption, f"data:{TYPES[path.suffix]};base64,{base64.b64encode(data).decode()}", wide
-
-
-def _facts(stamp: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The environment stamp as short lines; whatever is missing or of another shape is passed over."""
-    devices, cpu, git = stamp.get("devices"), stamp.get("cpu"), stamp.get("git")
-    if isinstance(stamp.get("started"), str):
-        yield "started", stamp["started"].replace("T", " ")
-    if isinstance(devices, list):
-        yield "devices", ", ".join(f"{d.get('count')} × {d.get('kind')}" for d in devices if isinstance(d, dict))
-    if isinstance(cpu, dict):
-        yield "processor", f"{cpu.get('model')}, {cpu.get('threads')} of {cpu.get('cores')} cores"
-        yield "vector extensions", " ".join(map(str, cpu.get("isa") or []))
-    yield from ((name, f"{stamp[key]}{unit}") for name, key, unit in FACTS if stamp.get(key))
-    for key in ("packages", "variables", "settings", "data"):
-        if isinstance(stamp.get(key), dict):
-            yield key, ", ".join(f"{name} {value}" for name, value in flat(stamp[key]).items())
-    if isinstance(git, dict):
-        yield "commit", f"{git.get('commit')}{' with local changes (diff.patch)' if git.get('dirty') else ''}"
-
-
-FACTS = (
-    ("system", "system", ""),
-    ("memory", "memory_gib", " GiB"),
-    ("processes", "processes", ""),
-    ("Python", "python", ""),
-)

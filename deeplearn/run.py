@@ -38,7 +38,9 @@ def train(module: ModuleType, config: Run, name: str) -> Path:
     start = time.perf_counter()
     _refuse_other_knobs(config)
     experiment = module.experiment(config) if not hasattr(module, "main") else None
-    folder = open_run(config.workdir, config, name, experiment and experiment.train.fingerprint())
+    fingerprint = experiment and experiment.train.fingerprint()
+    _refuse_other_data(config, fingerprint)
+    folder = open_run(config.workdir, config, name, fingerprint)
     _say(f"run folder: {folder}")
     per_seed = _results(module, config, folder, experiment)
     metrics, tables = _split(per_seed)
@@ -120,6 +122,18 @@ def _refuse_other_knobs(config: Run) -> None:
         named = ", ".join(f"{key} was {old} and is now {new}" for key, (old, new) in list(odd.items())[:3])
         raise ConfigError(
             f"{config.workdir} holds a run with other knobs ({named}); give the same ones, or a new --workdir."
+        )
+
+
+def _refuse_other_data(config: Run, fingerprint: Mapping[str, Any] | None) -> None:
+    """The knobs may be the same and the files behind them not."""
+    stored = config.workdir / "env.json" if config.workdir else None
+    if stored is None or not stored.is_file() or fingerprint is None:
+        return
+    before = json.loads(stored.read_text()).get("data")
+    if before is not None and before != json.loads(json.dumps(fingerprint)):
+        raise ConfigError(
+            f"{config.workdir} was trained on other data ({before} then, {fingerprint} now); use a new --workdir."
         )
 
 

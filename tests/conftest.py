@@ -8,6 +8,8 @@ FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_lev
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("NO_COLOR", "1")
+# Two test processes with two BLAS threads each fight for two cores: small fits then take a hundred times longer.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 
