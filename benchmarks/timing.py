@@ -1,7 +1,7 @@
 """The timer. All candidates run in turns, A B B A A B ..., so that a ratio holds when the machine drifts.
 
-Compilation is timed apart from runs, warm-up lasts until it no longer helps, every call gets other inputs so that caches
-do not help, and a difference counts only where the bootstrap interval and a signed-rank test say so.
+Compilation is timed apart from runs, warm-up lasts until it no longer helps, every call gets other inputs so that no
+cache helps, and a difference counts only where the bootstrap interval and a signed-rank test say so.
 """
 
 import math
@@ -15,7 +15,9 @@ import jax
 import numpy as np
 
 Call = Callable[[int], Any]
-"""A candidate: takes the running number of the call, to choose its inputs by, and returns what is to be waited for."""
+"""Takes the running number of the call, to choose its inputs by, and returns what is to be waited for."""
+Sampler = Callable[[int, int], float]
+"""A candidate: (number of its first call, how many calls) -> seconds of them all."""
 RESAMPLES = 2000
 """Of the bootstrap: the ends of a 95 % interval are then the 50th values from either end."""
 SHORTEST = 1e-3
@@ -34,6 +36,8 @@ class Budget:
     """For all candidates together, after the warm-up."""
     warmup: float = 5.0
     """Most seconds of warm-up for one candidate."""
+    rest: float = 0.01
+    """Seconds of silence before a sample: threads of OpenMP and BLAS spin for a while after their last work."""
 
 
 QUICK = Budget(rounds=8, fewest=3, seconds=1.0, warmup=0.5)
@@ -134,47 +138,45 @@ def compiled(function: Callable[..., Any], *arguments: Any, **options: Any) -> t
     return program, time.perf_counter() - start
 
 
-def measure(
-    candidates: Mapping[str, Call],
-    budget: Budget = Budget(),
-    *,
-    wait: Callable[[Any], Any] = jax.block_until_ready,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, Timing]:
-    """Time all candidates in turns; each round runs them in the reverse order of the round before.
+def timed(
+    call: Call, *, wait: Callable[[Any], Any] = jax.block_until_ready, clock: Callable[[], float] = time.perf_counter
+) -> Sampler:
+    """A candidate in this process; `wait` gets every result (values that are not JAX's pass through the default)."""
 
-    Args:
-        wait: called on every result before the clock is read; the default passes values that are not JAX's through.
-        clock: seconds; another one for tests.
-    """
-    calls = {name: _warm(call, budget, wait, clock) for name, call in candidates.items()}
+    def sample(number: int, calls: int) -> float:
+        start = clock()
+        for i in range(number, number + calls):
+            wait(call(i))
+        return clock() - start
+
+    return sample
+
+
+def measure(candidates: Mapping[str, Sampler], budget: Budget = Budget()) -> dict[str, Timing]:
+    """Time all candidates in turns; each round runs them in the reverse order of the round before."""
+    calls = {name: _warm(sample, budget) for name, sample in candidates.items()}
     samples: dict[str, list[float]] = {name: [] for name in candidates}
-    order, number, start = list(candidates), 0, clock()
+    order, number, spent = list(candidates), 0, 0.0
     for done in range(budget.rounds):
-        if done >= budget.fewest and clock() - start > budget.seconds:
+        if done >= budget.fewest and spent > budget.seconds:
             break
         for name in order if done % 2 == 0 else reversed(order):
-            number += 1
-            samples[name].append(_sample(candidates[name], number, calls[name], wait, clock))
+            number += calls[name]
+            time.sleep(budget.rest)
+            seconds = candidates[name](number, calls[name])
+            spent += seconds
+            samples[name].append(seconds / calls[name])
     return {name: Timing(samples=tuple(values), calls=calls[name]) for name, values in samples.items()}
 
 
-def _sample(call: Call, number: int, calls: int, wait: Callable, clock: Callable[[], float]) -> float:
-    """Mean seconds of `calls` calls, each waited for."""
-    start = clock()
-    for i in range(calls):
-        wait(call(number + i))
-    return (clock() - start) / calls
-
-
-def _warm(call: Call, budget: Budget, wait: Callable, clock: Callable[[], float]) -> int:
+def _warm(sample: Sampler, budget: Budget) -> int:
     """Call until three in a row are no longer 2 % faster than the best before; returns how many calls make a sample."""
-    best, stale, number, start = math.inf, 0, 0, clock()
-    while stale < 3 and (number < 2 or clock() - start < budget.warmup):
-        seconds = _sample(call, number, 1, wait, clock)
+    best, stale, number, spent = math.inf, 0, 0, 0.0
+    while stale < 3 and (number < 2 or spent < budget.warmup):
+        seconds = sample(number, 1)
         stale = stale + 1 if seconds > 0.98 * best else 0
         best = min(best, seconds)
-        number += 1
+        number, spent = number + 1, spent + seconds
     return max(1, math.ceil(SHORTEST / max(best, 1e-9)))
 
 

@@ -1,13 +1,15 @@
 """The timer on a simulated clock: it finds what was planted and nothing else."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.timing import Budget, Ratio, Timing, compiled, measure, rotated, signed_rank
+from benchmarks.timing import Budget, Ratio, Sampler, Timing, compiled, measure, rotated, signed_rank, timed
 
-SIMULATED = Budget(rounds=60, seconds=1e9, warmup=1e9)
+SIMULATED = Budget(rounds=60, seconds=1e9, warmup=1e9, rest=0)
 
 
 class Machine:
@@ -17,21 +19,18 @@ class Machine:
         self.now = 0.0
         self.rng = np.random.default_rng(seed)
 
-    def clock(self) -> float:
-        return self.now
-
-    def takes(self, seconds: float):
+    def takes(self, seconds: float) -> Sampler:
         def call(number: int) -> None:
             noise = self.rng.lognormal(0, 0.03) * (1 + 3 * self.rng.random() * (self.rng.random() < 0.05))
             self.now += seconds * noise * (1 + 0.5 * np.sin(self.now / 2))
 
-        return call
+        return timed(call, clock=lambda: self.now)
 
 
 def ratio(seed: int, slowdown: float) -> Ratio:
     machine = Machine(seed)
     candidates = {"a": machine.takes(0.01 * slowdown), "b": machine.takes(0.01)}
-    times = measure(candidates, SIMULATED, clock=machine.clock, wait=lambda value: value)
+    times = measure(candidates, SIMULATED)
     return Ratio.of(times["a"], times["b"])
 
 
@@ -61,11 +60,14 @@ def test_signed_rank_agrees_with_scipy():
 
 def test_candidates_take_turns_and_inputs_rotate():
     seen: list[tuple[str, int]] = []
-    time = iter(range(10**6))
-    add = {
-        name: rotated(lambda value, name=name: seen.append((name, value)), [(0,), (1,), (2,)]) for name in ("a", "b")
+    inputs = [(0,), (1,), (2,)]
+    candidates = {
+        name: timed(
+            rotated(lambda value, name=name: seen.append((name, value)), inputs), clock=itertools.count().__next__
+        )
+        for name in ("a", "b")
     }
-    times = measure(add, Budget(rounds=4, seconds=1e9), clock=lambda: next(time), wait=lambda value: value)
+    times = measure(candidates, Budget(rounds=4, seconds=1e9, rest=0))
     turns = [name for name, _ in seen[-8:]]
     assert turns == ["a", "b", "b", "a", "a", "b", "b", "a"]
     assert {value for _, value in seen} == {0, 1, 2}
@@ -74,15 +76,13 @@ def test_candidates_take_turns_and_inputs_rotate():
 
 def test_time_ends_the_rounds_but_not_before_the_fewest():
     machine = Machine(0)
-    times = measure(
-        {"a": machine.takes(1.0)}, Budget(rounds=50, fewest=3, seconds=0.5, warmup=0.1), clock=machine.clock
-    )
+    times = measure({"a": machine.takes(1.0)}, Budget(rounds=50, fewest=3, seconds=0.5, warmup=0.1, rest=0))
     assert len(times["a"].samples) == 3
 
 
 def test_fast_calls_are_taken_together():
     machine = Machine(0)
-    times = measure({"a": machine.takes(1e-5)}, SIMULATED, clock=machine.clock)
+    times = measure({"a": machine.takes(1e-5)}, SIMULATED)
     assert times["a"].calls >= 50
     assert times["a"].median == pytest.approx(1e-5, rel=0.6)
 
@@ -96,6 +96,6 @@ def test_statistics():
 def test_a_real_program_is_compiled_apart_and_waited_for():
     program, seconds = compiled(lambda x: x @ x, jax.ShapeDtypeStruct((64, 64), jnp.float32))
     inputs = [(jnp.full((64, 64), float(i)),) for i in range(3)]
-    times = measure({"product": rotated(program, inputs)}, Budget(rounds=3, seconds=1, warmup=0.2))
+    times = measure({"product": timed(rotated(program, inputs))}, Budget(rounds=3, seconds=1, warmup=0.2))
     assert seconds > 0 and all(sample > 0 for sample in times["product"].samples)
     assert program(*inputs[1])[0, 0] == 64
