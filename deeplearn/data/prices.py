@@ -1,0 +1,108 @@
+"""Tables with a price to predict, and which of their rows are learnt from, calibrated on and tested on."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from deeplearn.data import hotels, houses
+from deeplearn.data.csvtable import Table, describe, read_csv, require
+from deeplearn.data.split import folds, future, refuse_leak, repeated, shuffled
+from deeplearn.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which table."""
+
+    name: Literal["hotels", "ames", "synthetic"] = "hotels"
+    """Stays in a real hotel, houses in Ames, or twelve invented hotels (synthetic)."""
+    path: Path | None = None
+    """Own CSV file instead, with a header line."""
+    target: str = "price"
+    """Its column to predict."""
+    date: str | None = None
+    """Its column of dates (YYYY-MM-DD), by which the future is held out; without one, rows are held out at random."""
+    honest: bool = True
+    """Hold out the future where there are dates; False: rows at random (the easy split)."""
+    folds: int = 0
+    """Test every row once in this many folds instead of one held-out fifth; not by time."""
+
+
+class Problem(NamedTuple):
+    """A table, its price, and what is known of time."""
+
+    table: Table
+    """Features."""
+    price: np.ndarray
+    """[N] float64, positive."""
+    dates: np.ndarray | None
+    """[N] datetime64[D]."""
+    name: str
+
+
+class Part(NamedTuple):
+    """Row numbers to learn from and to judge on."""
+
+    train: np.ndarray
+    held: np.ndarray
+
+
+HELD_OUT = 0.2
+"""Share of the rows in the test, and of the others in the calibration."""
+
+
+def load(data: Data) -> Problem:
+    """The table that the knobs ask for. Raises DataError where a file, a column or a line of it is wrong."""
+    if data.path is None:
+        table = {"hotels": hotels.hotel_rates, "ames": houses.ames, "synthetic": hotels.synthetic}[data.name]()
+        date = {"hotels": "arrival_date", "synthetic": "check_in"}.get(data.name)
+        for late in hotels.AFTER_BOOKING:  # A price is asked for before these are known.
+            table.pop(late, None)
+        return Problem(table, table.pop("price"), table[date] if date else None, data.name)
+    known = {data.target, data.date} - {None}
+    table = read_csv(data.path, {data.target: "number"} | ({data.date: "date"} if data.date else {}), complete=known)
+    require(table, known, data.path)
+    print(f"{data.path}\n{describe(table)}", file=sys.stderr)
+    price = table.pop(data.target)
+    if (price <= 0).any():
+        raise DataError(f"{data.path} has a {data.target!r} of {price.min():g}; remove prices that are not positive")
+    if len(price) < 50 or not table:
+        raise DataError(f"{data.path} has {len(price)} rows and {len(table)} columns to learn from; give 50 and 1")
+    return Problem(table, price, table[data.date] if data.date else None, data.path.name)
+
+
+def parts(problem: Problem, data: Data, seed: int = 0) -> tuple[list[Part], Part]:
+    """(what calibrates the intervals, what is finally trained and tested on).
+
+    With folds, every fold calibrates and is tested, and the final model learns from all rows and is not tested.
+    Otherwise the test is the last fifth of the time (or a random one) and the calibration the last fifth of the rest.
+    """
+    size = len(problem.price)
+    if data.folds:
+        everything = np.arange(size)
+        return [Part(*fold) for fold in folds(size, data.folds, seed)], Part(everything, everything[:0])
+    by_time = problem.dates is not None and data.honest
+    split = (
+        (lambda rows: future(problem.dates[rows], HELD_OUT))
+        if by_time
+        else (lambda rows: shuffled(len(rows), HELD_OUT, seed))
+    )
+    test = Part(*split(np.arange(size)))
+    if by_time:
+        refuse_leak(problem.dates[test.train], problem.dates[test.held], "day")
+    calibration = Part(*(test.train[rows] for rows in split(test.train)))
+    return [calibration], test
+
+
+def inner(part: Part, seed: int = 0) -> Part:
+    """A random split of the training rows, to choose settings on where every row is tested."""
+    kept, held = shuffled(len(part.train), HELD_OUT, seed)
+    return Part(part.train[kept], part.train[held])
+
+
+def copies(problem: Problem, part: Part) -> np.ndarray:
+    """Which held rows equal a training row in every column and the price, as bookings of one group do: bool [M]."""
+    return repeated([*problem.table.values(), problem.price], part.train, part.held)

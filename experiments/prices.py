@@ -1,0 +1,339 @@
+"""Price of a hotel room or of a house, with an interval that holds the truth in 90 % of the cases.
+
+Networks for tables after Gorishniy et al. (2021, 2022, 2024) and conformal intervals after Romano et al. (2019), beside
+gradient-boosted trees, a support-vector machine and ridge regression on the same rows.
+    deeplearn train prices
+    deeplearn train prices --preset ames
+    deeplearn train prices --data.path rooms.csv --data.target price --data.date arrival
+    deeplearn predict runs/latest new_rooms.csv
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from deeplearn import conformal, contenders, optimizer
+from deeplearn.cli import run_file
+from deeplearn.config import from_json, to_json
+from deeplearn.data.csvtable import Table, read_csv, require, take
+from deeplearn.data.prices import Data, Part, Problem, copies, inner, load, parts
+from deeplearn.data.source import Arrays
+from deeplearn.data.tabular import Encoding, encode, fit_encoding
+from deeplearn.experiment import Evaluation, Experiment, Run, Trained
+from deeplearn.fit import fit
+from deeplearn.metrics import R2, Mean, Metric, Root, computed
+from deeplearn.models.tabular import FTTransformer, TabM
+from deeplearn.optimizer import Optimizer
+from deeplearn.run import write_assets
+from deeplearn.step import variables
+from deeplearn.task import Batch, Task, Variables, linen
+
+EVALUATED_TOGETHER = 1024  # rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Run):
+    """Knobs of price prediction."""
+
+    data: Data = field(default_factory=Data)
+    model: Literal["tabm", "ft-transformer"] = "tabm"
+    """An ensemble of perceptrons that share weights (one member: a plain perceptron), or attention among columns."""
+    members: int = 16
+    """Perceptrons in the ensemble."""
+    width: int = 128
+    """Features of a hidden layer, or of a token."""
+    depth: int = 2
+    """Hidden layers, or blocks of attention."""
+    embedding: int = 8
+    """Features of an embedded column in the perceptrons."""
+    dropout: float = 0.1
+    """Share of features dropped in training."""
+    bins: int = 48
+    """Quantile bins of a number's piecewise-linear encoding, at most."""
+    log: bool = False
+    """Learn the logarithm of the price, so that errors count in percent."""
+    coverage: float = 0.9
+    """Share of the truths that the intervals are to hold."""
+    batch: int = 256
+    steps: int = 600
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(rate=2e-3, decay=0.01))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Between prices and what the network predicts, which is about 0 with a spread of 1."""
+
+    log: bool
+    center: float
+    scale: float
+
+    def from_price(self, price: np.ndarray) -> np.ndarray:
+        return ((np.log(price) if self.log else price) - self.center) / self.scale
+
+    def to_price(self, value: Array) -> Array:
+        value = value * jnp.float32(self.scale) + jnp.float32(self.center)
+        return jnp.exp(value) if self.log else value
+
+
+def fit_scale(price: np.ndarray, log: bool) -> Scale:
+    values = np.log(price) if log else price
+    return Scale(log=log, center=float(values.mean()), scale=float(values.std()))
+
+
+def build(config: Config, encoding: Encoding) -> nn.Module:
+    """The untrained model; its three outputs are a typical price, and the low and the high end of an interval."""
+    shape = dict(width=config.width, depth=config.depth, dropout=config.dropout)
+    if config.model == "ft-transformer":
+        return FTTransformer(encoding.edges, encoding.cardinalities, outputs=3, **shape)
+    return TabM(
+        encoding.edges, encoding.cardinalities, outputs=3, members=config.members, embedding=config.embedding, **shape
+    )
+
+
+def measures(price: Float[Array, "B"], true: Float[Array, "B"], mask: Float[Array, "B"]) -> dict[str, Metric]:
+    """Errors in units of the price, in shares of it, and of its logarithm; scikit-learn's definitions."""
+    gap, tiny = jnp.abs(price - true), jnp.float32(1e-6)  # padding has a price of zero
+    return {
+        "mae": Mean.of(gap, mask),
+        "rmse": Root.of(gap**2, mask),
+        "r2": R2.of(price, true, mask),
+        "mape": Mean.of(gap / jnp.maximum(true, tiny), mask),
+        "log_rmse": Root.of((jnp.log(jnp.maximum(price, tiny)) - jnp.log(jnp.maximum(true, tiny))) ** 2, mask),
+    }
+
+
+def task(config: Config, encoding: Encoding, scale: Scale) -> Task:
+    """Each member learns the median and two quantiles on its own (pinball loss); their mean is the prediction."""
+    tail = (1 - config.coverage) / 2
+    levels = jnp.array([0.5, tail, 1 - tail], jnp.float32)
+
+    def predict(outputs: Float[Array, "B K 3"], batch: Batch) -> Float[Array, "B 3"]:
+        return scale.to_price(outputs.mean(1))
+
+    def objective(outputs: Float[Array, "B K 3"], batch: Batch) -> tuple[Mean, Mapping[str, Metric]]:
+        gap = batch["target"][:, None, None] - outputs
+        pinball = jnp.maximum(levels[None, None] * gap, (levels - 1)[None, None] * gap)
+        return Mean.of(pinball.mean((1, 2)), batch["mask"]), measures(
+            predict(outputs, batch)[:, 0], batch["price"], batch["mask"]
+        )
+
+    return linen(
+        build(config, encoding), objective, inputs=lambda batch: (batch["number"], batch["category"]), predict=predict
+    )
+
+
+def fitted_on(config: Config, problem: Problem, part: Part) -> tuple[Encoding, Scale]:
+    """All that is fitted before training, from the training rows alone."""
+    return fit_encoding(take(problem.table, part.train), bins=config.bins), fit_scale(
+        problem.price[part.train], config.log
+    )
+
+
+def experiment_on(config: Config, problem: Problem, part: Part) -> Experiment:
+    """Learn from `part.train`, evaluate on `part.held` if there is any."""
+    encoding, scale = fitted_on(config, problem, part)
+
+    def columns(rows: np.ndarray) -> dict[str, np.ndarray]:
+        price = problem.price[rows]
+        own = {"price": price.astype(np.float32), "target": scale.from_price(price).astype(np.float32)}
+        return encode(encoding, take(problem.table, rows)) | own
+
+    tests = {}
+    if len(part.held):
+        tests["held"] = Evaluation(source=Arrays(columns=columns(part.held), batch=EVALUATED_TOGETHER), final=True)
+    return Experiment(
+        task=task(config, encoding, scale),
+        optimizer=optimizer.make(config.optimizer, config.steps),
+        train=Arrays(columns=columns(part.train), batch=config.batch, seed=config.seed, name=problem.name),
+        evaluations=tests,
+        assets={"encoding.json": to_json(encoding), "scale.json": to_json(scale)},
+    )
+
+
+def experiment(config: Config) -> Experiment:
+    """The model that `deeplearn predict` uses."""
+    problem = load(config.data)
+    return experiment_on(config, problem, parts(problem, config.data)[1])
+
+
+Predictor = Callable[[Table], Float[np.ndarray, "N 3"]]
+"""A table to prices with the ends of the model's own interval, which is not calibrated."""
+
+
+def predictor(config: Config, folder: Path, trained: Variables) -> Predictor:
+    """The model of a run folder on tables as a user has them."""
+    encoding = from_json(Encoding, json.loads((folder / "assets" / "encoding.json").read_text()))
+    scale = from_json(Scale, json.loads((folder / "assets" / "scale.json").read_text()))
+    program = jax.jit(task(config, encoding, scale).predict)
+
+    def predict(table: Table) -> Float[np.ndarray, "N 3"]:
+        source = Arrays(columns=encode(encoding, table), batch=EVALUATED_TOGETHER)
+        found = np.concatenate([np.asarray(program(trained, batch))[batch["mask"] > 0] for batch in source.once()])
+        return np.column_stack([found[:, 0], found[:, 1:].min(1), found[:, 1:].max(1)]).astype(np.float64)
+
+    return predict
+
+
+def trained_on(config: Config, problem: Problem, part: Part, folder: Path) -> Predictor:
+    """One fit, whose assets and checkpoints go to `folder`."""
+    one = experiment_on(config, problem, part)
+    write_assets(folder, one.assets)
+    state, _ = fit(one, config, folder)
+    return predictor(config, folder, variables(state))
+
+
+def calibrated(found: Float[np.ndarray, "N 3"], margin: float) -> Float[np.ndarray, "N 3"]:
+    """Price, low and high end after the conformal correction; a price is not below zero."""
+    low, high = conformal.widened(found[:, 1], found[:, 2], margin)
+    return np.maximum(np.column_stack([found[:, 0], low, high]), 0)
+
+
+def main(config: Config, folder: Path) -> dict[str, float]:
+    """Calibrate with models that have not seen the calibration rows, then train the final one on all but the test.
+
+    With folds, each fold is tested with the margin that the other folds give, and the final model is not tested.
+    """
+    problem = load(config.data)
+    calibration, final = parts(problem, config.data)
+    models = [trained_on(config, problem, part, folder / f"calibration-{i}") for i, part in enumerate(calibration)]
+    found = [model(take(problem.table, part.held)) for model, part in zip(models, calibration, strict=True)]
+    scores = [
+        conformal.excess(problem.price[part.held], band[:, 1], band[:, 2])
+        for part, band in zip(calibration, found, strict=True)
+    ]
+    margin = conformal.margin(np.concatenate(scores), config.coverage)
+    models.append(trained_on(config, problem, final, folder))
+    write_assets(folder, {"conformal.json": {"margin": margin}})
+    if not config.data.folds:
+        tests, bands = [final], [calibrated(models[-1](take(problem.table, final.held)), margin)]
+    else:
+        others = [np.concatenate(scores[:i] + scores[i + 1 :]) for i in range(len(scores))]
+        margins = [conformal.margin(other, config.coverage) for other in others]
+        tests, bands = calibration, [calibrated(*pair) for pair in zip(found, margins, strict=True)]
+    judge = models[0 if config.data.folds else -1]
+    weights = importance(judge, take(problem.table, tests[0].held), problem.price[tests[0].held], config.seed)
+    return report(problem, tests, bands, weights, folder)
+
+
+def scored(price: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """`measures` of predictions [N] that lie on the host."""
+    found = measures(jnp.asarray(price, jnp.float32), jnp.asarray(true, jnp.float32), jnp.ones(len(true), jnp.float32))
+    return {f"test/{name}": value for name, value in computed(found).items()}
+
+
+def report(
+    problem: Problem, tests: list[Part], bands: list[np.ndarray], weights: Mapping[str, float], folder: Path
+) -> dict[str, float]:
+    """Write what the figures show, and return the metrics of all tested rows together."""
+    rows, band = np.concatenate([part.held for part in tests]), np.concatenate(bands)
+    true, (price, low, high) = problem.price[rows], band.T
+    shown = {"true": true, "price": price, "low": low, "high": high}
+    shown |= {} if problem.dates is None else {"day": problem.dates[rows].astype(int)}
+    tables = {name: values.tolist() for name, values in shown.items()}
+    write_assets(folder, {"held_out.json": tables, "importance.json": dict(weights)})
+    return scored(price, true) | {
+        "test/coverage": float(conformal.covered(true, low, high).mean()),
+        "test/width": float((high - low).mean()),
+        "test/copies": float(np.concatenate([copies(problem, part) for part in tests]).mean()),
+    }
+
+
+def importance(model: Predictor, table: Table, price: np.ndarray, seed: int) -> dict[str, float]:
+    """How much the mean absolute error grows when one column is shuffled among the rows (Breiman, 2001)."""
+    order = np.random.default_rng(seed).permutation(len(price))
+    error = lambda table: np.abs(model(table)[:, 0] - price).mean()  # noqa: E731
+    base = error(table)
+    return {name: float(error(table | {name: values[order]}) - base) for name, values in table.items()}
+
+
+def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
+    """A price with its interval for every row of CSV files that have the columns of the training table."""
+    place = home(trained)
+    encoding = from_json(Encoding, json.loads((place / "assets" / "encoding.json").read_text()))
+    margin = json.loads((place / "assets" / "conformal.json").read_text())["margin"]
+    model = predictor(trained.config, place, trained.variables)
+    found = []
+    for path in inputs:
+        table = read_csv(path, encoding.kinds)
+        require(table, encoding.kinds, path)
+        band = calibrated(model(table), margin)
+        found += [
+            {"file": path, "row": i + 1, "price": price, "low": low, "high": high}
+            for i, (price, low, high) in enumerate(band.tolist())
+        ]
+    return found
+
+
+def home(trained: Trained) -> Path:
+    """Where the assets of the (first) model lie: each seed of several keeps its own."""
+    own = trained.folder / f"seed-{trained.config.seed}"
+    return own if own.is_dir() else trained.folder
+
+
+def figures(trained: Trained, folder: Path) -> None:
+    """Predicted against true, the price over the year, and which columns matter."""
+    from deeplearn.figures import bars, curves, scatter
+
+    place = home(trained) / "assets"
+    shown = {name: np.array(values) for name, values in json.loads((place / "held_out.json").read_text()).items()}
+    weights = json.loads((place / "importance.json").read_text())
+    scatter(shown["price"], shown["true"], folder / "figures" / "prices.svg", low=shown["low"], high=shown["high"])
+    most = sorted(weights, key=weights.__getitem__, reverse=True)[:12]
+    bars({name: weights[name] for name in most}, folder / "figures" / "importance.svg", unit="rise of the error")
+    if "day" in shown:
+        days, place = np.unique(shown["day"], return_inverse=True)
+        daily = {
+            name: np.bincount(place, shown[name]) / np.bincount(place) for name in ("true", "price", "low", "high")
+        }
+        dates = days.astype("M8[D]")
+        series = {"true": (dates, daily["true"]), "predicted": (dates, daily["price"], daily["low"], daily["high"])}
+        curves(series, folder / "figures" / "year.svg", x="day", y="mean price", title="Held-out days")
+
+
+def baseline(config: Config) -> dict[str, dict[str, float]]:
+    """Boosted trees, support-vector machine and ridge: same columns, same rows, settings chosen on calibration rows."""
+    problem = load(config.data)
+    calibration, final = parts(problem, config.data)
+    tests = calibration if config.data.folds else [final]
+    choice = inner(tests[0]) if config.data.folds else calibration[0]
+    measure = "test/log_rmse" if config.log else "test/mae"
+    results = {}
+    for name in ("HistGradientBoosting", "RBF-SVR", "ridge"):
+        number = len(contenders.candidates(0, [])[name])
+        found = [compete(config, problem, [choice], name, i)[measure] for i in range(number)]
+        results[name] = compete(config, problem, tests, name, int(np.argmin(found)))
+    return results
+
+
+def compete(config: Config, problem: Problem, tests: list[Part], name: str, setting: int) -> dict[str, float]:
+    """Metrics of one competitor in one setting over all tested rows together."""
+    prices = []
+    for part in tests:
+        encoding, scale = fitted_on(config, problem, part)
+        x, held = (contenders.design(encode(encoding, take(problem.table, rows))) for rows in part)
+        model = contenders.candidates(len(encoding.numbers), encoding.cardinalities)[name][setting]
+        contenders.fit(name, model, x, scale.from_price(problem.price[part.train]))
+        prices.append(np.asarray(scale.to_price(jnp.asarray(model.predict(held), jnp.float32))))
+    return scored(np.concatenate(prices), problem.price[np.concatenate([part.held for part in tests])])
+
+
+PRESETS = {
+    "hotels": Config(),
+    "hotels-random": Config(data=Data(honest=False)),
+    "ames": Config(data=Data(name="ames", folds=5), log=True),
+    "synthetic-hotels": Config(data=Data(name="synthetic"), log=True),
+    "ft-transformer": Config(model="ft-transformer", width=64, depth=3),
+}
+EXPECTED = {"test/mae": (21.5, 0.5), "test/coverage": (0.9, 0.02)}
+SMOKE = dict(data=Data(name="synthetic"), members=2, width=16, depth=1, bins=8)
+
+if __name__ == "__main__":
+    run_file(__file__)
