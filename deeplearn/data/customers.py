@@ -164,3 +164,47 @@ def read_features(path: str | Path, columns: Sequence[str] = ()) -> tuple[list[s
     values = np.stack([table[name] for name in columns], axis=1)
     names = table.get("customer", np.arange(1, len(values) + 1)).astype(str)
     return names.tolist(), list(columns), values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """How numbers become inputs of mean 0 and deviation 1; `deeplearn.config` turns it into JSON and back."""
+
+    columns: list[str]
+    log: bool
+    """Take log(1 + x) first: counts and amounts have long tails."""
+    mean: list[float]
+    deviation: list[float]
+    days: int | None
+    """How long purchases were watched; None where the columns do not come from purchases."""
+
+
+def fit_scaling(columns: Sequence[str], values: Float[np.ndarray, "N F"], *, log: bool, days: int | None) -> Scaling:
+    """The Scaling of these customers; a column that never changes becomes zero."""
+    values = np.log1p(values) if log else values
+    deviation = np.where(values.std(0) > 0, values.std(0), 1.0)
+    return Scaling(
+        columns=list(columns), log=log, mean=values.mean(0).tolist(), deviation=deviation.tolist(), days=days
+    )
+
+
+def scaled(scaling: Scaling, values: Float[np.ndarray, "N F"]) -> Float[np.ndarray, "N F"]:
+    """float32 inputs of a network."""
+    values = np.log1p(values) if scaling.log else values
+    return ((values - np.array(scaling.mean)) / np.array(scaling.deviation)).astype(np.float32)
+
+
+def read_like(path: str | Path, scaling: Scaling) -> tuple[list[str], Float[np.ndarray, "N F"]]:
+    """(names, values in the columns' own units) of a user's file: purchases up to its last day, or a table of features.
+
+    Raises:
+        DataError: the file is not of the kind that the scaling was fitted on, or something in it is wrong.
+    """
+    if scaling.days is None:
+        names, _, values = read_features(path, scaling.columns)
+        return names, values
+    purchases = read_purchases(path)
+    end = purchases.day.max() + np.timedelta64(1, "D")
+    recent = purchases.between(end - np.timedelta64(scaling.days, "D"), end)
+    recent = recent.of(known(recent))
+    return recent.names.tolist(), describe(recent, end)

@@ -95,7 +95,7 @@ class Clustered(NamedTuple):
 
 
 class DEC(nn.Module):
-    """Deep embedded clustering (Xie et al., 2016); IDEC (Guo et al., 2017) where the objective keeps the reconstruction.
+    """Deep embedded clustering (Xie et al., 2016); IDEC (Guo et al., 2017) if the reconstruction stays in the loss.
 
     The target divides by the size of each cluster over the whole data set. The paper recomputes it every few epochs;
     here a running mean with the memory of a hundred batches follows it.
