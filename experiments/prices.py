@@ -98,13 +98,15 @@ def build(config: Config, encoding: Encoding) -> nn.Module:
     )
 
 
-def measures(price: Float[Array, "B"], true: Float[Array, "B"], mask: Float[Array, "B"]) -> dict[str, Metric]:
+def measures(
+    price: Float[Array, "B"], true: Float[Array, "B"], mask: Float[Array, "B"], typical: float
+) -> dict[str, Metric]:
     """Errors in units of the price, in shares of it, and of its logarithm; scikit-learn's definitions."""
     gap, tiny = jnp.abs(price - true), jnp.float32(1e-6)  # padding has a price of zero
     return {
         "mae": Mean.of(gap, mask),
         "rmse": Root.of(gap**2, mask),
-        "r2": R2.of(price, true, mask),
+        "r2": R2.of(price, true, mask, typical),
         "mape": Mean.of(gap / jnp.maximum(true, tiny), mask),
         "log_rmse": Root.of((jnp.log(jnp.maximum(price, tiny)) - jnp.log(jnp.maximum(true, tiny))) ** 2, mask),
     }
@@ -114,6 +116,7 @@ def task(config: Config, encoding: Encoding, scale: Scale) -> Task:
     """Each member learns the median and two quantiles on its own (pinball loss); their mean is the prediction."""
     tail = (1 - config.coverage) / 2
     levels = jnp.array([0.5, tail, 1 - tail], jnp.float32)
+    typical = float(scale.to_price(jnp.zeros(())))
 
     def predict(outputs: Float[Array, "B K 3"], batch: Batch) -> Float[Array, "B 3"]:
         return scale.to_price(outputs.mean(1))
@@ -121,9 +124,8 @@ def task(config: Config, encoding: Encoding, scale: Scale) -> Task:
     def objective(outputs: Float[Array, "B K 3"], batch: Batch) -> tuple[Mean, Mapping[str, Metric]]:
         gap = batch["target"][:, None, None] - outputs
         pinball = jnp.maximum(levels[None, None] * gap, (levels - 1)[None, None] * gap)
-        return Mean.of(pinball.mean((1, 2)), batch["mask"]), measures(
-            predict(outputs, batch)[:, 0], batch["price"], batch["mask"]
-        )
+        price = predict(outputs, batch)[:, 0]
+        return Mean.of(pinball.mean((1, 2)), batch["mask"]), measures(price, batch["price"], batch["mask"], typical)
 
     return linen(
         build(config, encoding), objective, inputs=lambda batch: (batch["number"], batch["category"]), predict=predict
@@ -191,9 +193,9 @@ def trained_on(config: Config, problem: Problem, part: Part, folder: Path) -> Pr
 
 
 def calibrated(found: Float[np.ndarray, "N 3"], margin: float) -> Float[np.ndarray, "N 3"]:
-    """Price, low and high end after the conformal correction; a price is not below zero."""
-    low, high = conformal.widened(found[:, 1], found[:, 2], margin)
-    return np.maximum(np.column_stack([found[:, 0], low, high]), 0)
+    """Price, low and high end after the conformal correction; no price is below zero or outside its own interval."""
+    price, (low, high) = found[:, 0], conformal.widened(found[:, 1], found[:, 2], margin)
+    return np.maximum(np.column_stack([price, np.minimum(low, price), np.maximum(high, price)]), 0)
 
 
 def main(config: Config, folder: Path) -> dict[str, float]:
@@ -225,7 +227,7 @@ def main(config: Config, folder: Path) -> dict[str, float]:
 
 def scored(price: np.ndarray, true: np.ndarray) -> dict[str, float]:
     """`measures` of predictions [N] that lie on the host."""
-    found = measures(jnp.asarray(price, jnp.float32), jnp.asarray(true, jnp.float32), jnp.ones(len(true), jnp.float32))
+    found = measures(*(jnp.asarray(v, jnp.float32) for v in (price, true, np.ones(len(true)))), float(true.mean()))
     return {f"test/{name}": value for name, value in computed(found).items()}
 
 
