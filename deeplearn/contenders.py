@@ -35,9 +35,10 @@ def candidates(numbers: int, cardinalities: Sequence[int]) -> dict[str, list[Reg
     from sklearn.svm import SVR
 
     def flat() -> Any:
-        categories = slice(numbers, numbers + len(cardinalities))
+        ends = slice(0, numbers), slice(numbers, numbers + len(cardinalities))
+        encoders = StandardScaler(), OneHotEncoder(handle_unknown="ignore")
         return make_column_transformer(
-            (StandardScaler(), slice(0, numbers)), (OneHotEncoder(handle_unknown="ignore"), categories)
+            *((encoder, end) for encoder, end in zip(encoders, ends, strict=True) if end.stop > end.start)
         )
 
     levels = [numbers + i for i, size in enumerate(cardinalities) if size <= MOST_LEVELS]

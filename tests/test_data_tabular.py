@@ -7,6 +7,7 @@ import pytest
 
 from deeplearn.config import from_json, to_json
 from deeplearn.data.tabular import Encoding, day_of_year, encode, fit_encoding
+from deeplearn.errors import DataError
 
 
 def table(size=200, seed=0):
@@ -77,3 +78,8 @@ def test_calendar_agrees_with_the_standard_library(date):
     position = dict(zip(encoding.categories, encode(encoding, {"d": dates})["category"][0].tolist(), strict=True))
     assert encoding.categories["d:month"][position["d:month"] - 1] == f"{expected.month:02}"
     assert encoding.categories["d:weekday"][position["d:weekday"] - 1] == expected.strftime("%a")
+
+
+def test_a_table_without_information_is_refused():
+    with pytest.raises(DataError, match="none of the columns constant varies"):
+        fit_encoding({"constant": np.ones(10)})

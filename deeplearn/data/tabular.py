@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deeplearn.data.csvtable import Kind, Table, kind, missing
+from deeplearn.errors import DataError
 
 HARMONICS = 3
 """Sine and cosine of the year's first three harmonics follow a season as short as two months."""
@@ -57,6 +58,9 @@ def fit_encoding(table: Table, *, bins: int = 48, rare: int = 5) -> Encoding:
         table: the training rows' features (not the target).
         bins: quantile bins for each number at most (48: Gorishniy et al., 2022, use 2 to 256; more did not help here).
         rare: a category value seen less often counts as unknown, so that the unknown one is trained too.
+
+    Raises:
+        DataError: no column carries information.
     """
     columns = expand(table)
     numbers, categories = {}, {}
@@ -69,6 +73,8 @@ def fit_encoding(table: Table, *, bins: int = 48, rare: int = 5) -> Encoding:
             levels = levels[counts >= rare].tolist()
             if len(levels) > 1 or (levels and len(known) < len(values)):
                 categories[name] = levels
+    if not numbers and not categories:
+        raise DataError(f"none of the columns {', '.join(table)} varies in training; add one that tells rows apart")
     kinds = {name: kind(values) for name, values in table.items() if _used(name, kind(values), numbers, categories)}
     return Encoding(kinds=kinds, numbers=numbers, categories=categories)
 
