@@ -214,8 +214,10 @@ def _canvas(path: Path | None, width: float, height: float) -> Iterator[tuple[An
         yield figure, result
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", dpi=150, transparent=True, metadata={"Date": None, "Creator": None})
+        if path is not None and path.suffix == ".png":
+            figure.savefig(path, dpi=150, facecolor="white")
     result.append(_themed(buffer.getvalue()))
-    if path is not None:
+    if path is not None and path.suffix != ".png":
         write_text(Path(path), result[0])
 
 
