@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from deeplearn import cluster
 from deeplearn.errors import DeeplearnError, UsageError
 
 USAGE = """\
@@ -30,7 +31,8 @@ first steps:
   deeplearn train classification --optimizer.rate 3e-3 --steps 500 --workdir DIR
   deeplearn report runs/latest
 
-Errors are one sentence; --debug shows the traceback. Exit: 0 done, 1 failed, 2 usage, 65 data, 70 diverged, 74 disk, 78 config.
+Errors are one sentence; --debug shows the traceback.
+Exit codes: 0 done, 1 failed, 2 usage, 65 data, 70 diverged, 74 disk, 78 config, 130 Ctrl-C, 143 SIGTERM.
 """
 
 
@@ -53,16 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         print(f"deeplearn: {error}", file=sys.stderr)
-        return error.exit_code
+        # Above 128: a signal, which all processes answer together.
+        return error.exit_code if error.exit_code > 128 else cluster.fail(error.exit_code)
     except KeyboardInterrupt:
-        return 130
+        return cluster.fail(130)
     except BrokenPipeError:  # The reader, such as head, has seen enough.
         return 0
     except OSError as error:
         if debug or error.filename is None:
             raise
         print(f"deeplearn: {error.filename}: {error.strerror}; --debug shows where.", file=sys.stderr)
-        return 74
+        return cluster.fail(74)
     return 0
 
 
@@ -102,7 +105,7 @@ def run_file(path: str) -> None:
 
 
 def _parse(form: Any, words: list[str], *, verb: str, about: str, default: Any = None) -> Any:
-    """Words into a dataclass; unknown knobs, wrong types and `--help` end with tyro's own explanation (exit 2 and 0)."""
+    """Words into a dataclass; unknown knobs, wrong types and `--help` end with tyro's explanation (exit 2 and 0)."""
     import tyro
 
     arguments = {} if default is None else {"default": default}
@@ -135,6 +138,7 @@ def _train(words: list[str]) -> None:
 
     path = catalog.locate(name)
     _before_jax()
+    cluster.join()
     module = catalog.load(str(path))
     dry = "--dry-run" in words
     preset, words = _option([word for word in words if word != "--dry-run"], "--preset")
@@ -155,8 +159,9 @@ def _train(words: list[str]) -> None:
     from deeplearn.table import table
 
     folder = run.train(module, config, name if path.stem == name else str(path))
-    print(table([load_run(folder)], "text"))
-    print(f"\nrun folder: {folder}\nlook at it: deeplearn report {folder}")
+    if cluster.first():
+        print(table([load_run(folder)], "text"))
+        print(f"\nrun folder: {folder}\nlook at it: deeplearn report {folder}")
 
 
 def _option(words: list[str], name: str) -> tuple[str | None, list[str]]:

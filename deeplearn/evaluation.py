@@ -49,8 +49,8 @@ def evaluate(
 def _one_pass(
     task: Task, variables: Variables, evaluation: Evaluation, mesh: Mesh, lanes: int
 ) -> tuple[dict[str, Metric], list[tuple[PyTree, Batch]]]:
-    """Summed metrics, and per lane (predictions, columns) of all examples where the evaluation scores them as a whole."""
-    measure, predict = eval_program(task, lanes, with_predictions=evaluation.score is not None)
+    """Summed metrics, and per lane (predictions, columns) of all examples where there is a score."""
+    measure, predict = eval_program(task, mesh, lanes, with_predictions=evaluation.score is not None)
     sums: dict[str, Metric] | None = None
     seen: list[tuple[PyTree, Batch]] = []
     rows = mesh.shape["data"] * mesh.shape["fsdp"]
@@ -66,7 +66,7 @@ def _one_pass(
 
 
 @functools.lru_cache(maxsize=32)
-def eval_program(task: Task, lanes: int, *, with_predictions: bool) -> tuple[Callable, Callable]:
+def eval_program(task: Task, mesh: Mesh, lanes: int, *, with_predictions: bool) -> tuple[Callable, Callable]:
     """The jitted evaluation step and prediction of a task; kept, so that repeated evaluations compile once."""
     measure, predict = functools.partial(eval_step, task), task.predict
     if with_predictions and predict is None:
@@ -74,7 +74,8 @@ def eval_program(task: Task, lanes: int, *, with_predictions: bool) -> tuple[Cal
     if lanes > 1:
         measure = jax.vmap(measure, in_axes=(0, None))
         predict = predict and jax.vmap(predict, in_axes=(0, None))
-    return jax.jit(measure), jax.jit(predict) if predict else None
+    whole = parallel.replicated(mesh)  # A process can read only what its own devices hold.
+    return jax.jit(measure, out_shardings=whole), predict and jax.jit(predict, out_shardings=whole)
 
 
 def _unpadded(seen: list[tuple[PyTree, Batch]], lane: int | None) -> tuple[PyTree, Batch]:
@@ -85,16 +86,22 @@ def _unpadded(seen: list[tuple[PyTree, Batch]], lane: int | None) -> tuple[PyTre
 
     kept = []
     for predictions, batch in seen:
-        own = predictions if lane is None else jax.tree.map(lambda leaf: leaf[lane], predictions)
+        own = predictions if lane is None else lane_of(predictions, lane)
         kept.append(keep((own, batch), np.asarray(batch["mask"]) > 0))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *kept)
 
 
 def values_of(sums: Mapping[str, Metric], lanes: int) -> dict[str, Any]:
+    """name -> value, or a list of values [S] where the sums are those of several lanes."""
     if lanes == 1:
         return computed(sums)
-    each = [computed(jax.tree.map(lambda leaf: leaf[lane], sums)) for lane in range(lanes)]
+    each = [computed(lane_of(sums, lane)) for lane in range(lanes)]
     return {name: [values[name] for values in each] for name in each[0]}
+
+
+def lane_of(tree: PyTree, lane: int) -> PyTree:
+    """One seed's part of a tree with leaves [S, ...]."""
+    return jax.tree.map(lambda leaf: leaf[lane], tree)
 
 
 def scalars(results: Results) -> dict[str, float]:

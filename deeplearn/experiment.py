@@ -66,7 +66,7 @@ class Experiment:
     train: Source
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     assets: Mapping[str, Any] = field(default_factory=dict)
-    """File name -> bytes or JSON data that prediction needs without the data set: class names, tokenizer, statistics."""
+    """File name -> bytes or JSON data that prediction needs without the data set: class names, tokenizer, ..."""
     rules: Sequence[tuple[str, tuple[str | None, ...]]] = ()
     """(path regex, mesh axis of each trailing array axis): the first match places a leaf; see `parallel.placements`."""
 

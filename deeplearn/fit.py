@@ -15,7 +15,7 @@ from deeplearn import parallel
 from deeplearn.checkpoint import Store
 from deeplearn.dispatch import LONGEST, Sent, dispatcher, reseeded, seed_array
 from deeplearn.errors import NumericalError
-from deeplearn.evaluation import Results, evaluate, scalars, values_of
+from deeplearn.evaluation import Results, evaluate, lane_of, scalars, values_of
 from deeplearn.experiment import Experiment, Run
 from deeplearn.interrupt import Interrupted, signals
 from deeplearn.log import Log, log_to
@@ -31,7 +31,8 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
 
     Args:
         folder: where metrics.jsonl, TensorBoard events and checkpoints/ go.
-        seeds: train these seeds in one vmapped program; every leaf of the state then has a leading axis [S]. Default: run.seed.
+        seeds: train these seeds in one vmapped program; leaves of the state then have a leading axis [S].
+            By default run.seed alone.
 
     Returns:
         The final state, and the results of all evaluations at the last step.
@@ -48,12 +49,12 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
     with ExitStack() as stack:
         store = stack.enter_context(Store(folder / "checkpoints", keep=run.keep))
         stopping = stack.enter_context(signals())
-        state, shardings = begin(experiment, run, seeds, mesh, store)
+        first, shardings = begin(experiment, run, seeds, mesh, store)
         log = stack.enter_context(log_to(folder, run.steps))
-        log.start(int(_first(state.step)), run.batch * len(seeds))
+        log.start(int(_first(first.step)), run.batch * len(seeds))
         dispatch = dispatcher(experiment, run, seeds, mesh, shardings)
-        results: Results = {}
-        for done, state, signal in _train(experiment, run, seeds, state, dispatch, stopping, log):
+        state, results = first, {}
+        for done, state, signal in _train(experiment, run, seeds, first, dispatch, stopping, log):
             last = done == run.steps
             if last or _due(run.eval_every, done):
                 results = evaluate(experiment, variables(state), mesh, final=last, lanes=len(seeds))
@@ -69,7 +70,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
 
 
 def begin(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mesh, store: Store) -> tuple[State, PyTree]:
-    """The restored or the initial state, and its placements. Shapes come first, so that no device ever holds a large model whole."""
+    """The restored or initial state, and its placements; shapes first: no device ever holds a large model whole."""
 
     def start(seed: Array) -> State:
         return init(experiment.task, experiment.optimizer, seed, example)
@@ -104,7 +105,7 @@ def _train(
     stopping: Callable[[int], int | None],
     log: Log,
 ) -> Iterator[tuple[int, State, int | None]]:
-    """Train from `state` to the last step; yield (step, state, signal) wherever the caller has something to do with the state.
+    """Train from `state` to the last step; yield (step, state, signal) where the caller has to do with the state.
 
     The next dispatch is sent before the metrics of the last one are read: the device never waits for the log.
     """
@@ -138,7 +139,10 @@ def _train(
         sent = (done, news)
         now = time.perf_counter()
         # The first dispatches measure: one step (with compilation), then longer ones up to the wanted duration.
-        if now - since < DISPATCH_SECONDS:
+        # Several processes must cut alike, and their clocks differ: one step at a time.
+        if jax.process_count() > 1:
+            length = 1
+        elif now - since < DISPATCH_SECONDS:
             length = min(2 * length, LONGEST)
         elif now - since > 2 * DISPATCH_SECONDS:
             length = max(length // 2, 1)
@@ -151,14 +155,15 @@ def _train(
 
 
 def _diverged(experiment: Experiment, seeds: Sequence[int], state: State) -> str:
-    """What the user needs to know: which steps, which leaves. Possible after the fact, since data and keys are functions of the step."""
+    """Which steps, which leaves: known after the fact, since data and keys are functions of the step."""
     lane = int(np.argmax(np.asarray(state.skipped))) if len(seeds) > 1 else 0
-    own = jax.tree.map(lambda leaf: leaf[lane], state) if len(seeds) > 1 else state
+    own = lane_of(state, lane) if len(seeds) > 1 else state
+    own = parallel.fetched(own)
     end = int(own.step)
     batch = jax.tree.map(jnp.asarray, reseeded(experiment.train, seeds[lane]).at(end - 1))
     leaves = nonfinite_leaves(experiment.task, own.replace(step=own.step - 1), batch, jnp.uint32(seeds[lane]))
     named = ", ".join(leaves[:5]) + (f" and {len(leaves) - 5} more" if len(leaves) > 5 else "")
     return (
-        f"training diverged: the updates of steps {end - PATIENCE} to {end - 1} (seed {seeds[lane]}) were not finite, first seen in {named}; "
-        "none of them entered the parameters. Lower --optimizer.rate, or set --optimizer.clip."
+        f"training diverged: the updates of steps {end - PATIENCE} to {end - 1} (seed {seeds[lane]}) were not finite, "
+        f"first seen in {named}; none of them entered the parameters. Lower --optimizer.rate, or set --optimizer.clip."
     )

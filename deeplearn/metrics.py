@@ -1,7 +1,7 @@
 """Metrics as bags of sums: adding two metrics gives the metric of the union of their examples.
 
-All-reduce over devices, accumulation over microbatches, merging of evaluation batches and padded rows (weight 0) are then one
-and the same operation: addition. The one division happens in `compute`, on the host.
+All-reduce over devices, accumulation over microbatches, merging of evaluation batches and padded rows (weight 0) are
+then one and the same operation: addition. The one division happens in `compute`, on the host.
 """
 
 import math
@@ -113,7 +113,7 @@ class Calibration(Metric):
 class Moments(Metric):
     """Sums of a prediction and a target, for the coefficient of determination and Pearson's correlation.
 
-    Values are shifted by a constant `origin` first (pass a typical target) so that the sums of squares keep their digits.
+    Values are first shifted by a constant `origin` (pass a typical target): the sums of squares then keep their digits.
     """
 
     count: Float[Array, ""]
@@ -150,7 +150,7 @@ class Correlation(Moments):
 
 
 def top_k_hits(logits: Float[Array, "B C"], labels: Int[Array, "B"], k: int) -> Float[Array, "B"]:
-    """1 where the label is among the k largest logits; a tie counts against the model only if it pushes the label out."""
+    """1 where the label is among the k largest logits [B]; equal logits do not push it out."""
     own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
     return ((logits > own).sum(-1) < k).astype(jnp.float32)
 

@@ -1,4 +1,4 @@
-"""An experiment from its file to its run folder: seeds, competitor, pictures, result; and back from the folder to the model."""
+"""From an experiment's file to a run folder (seeds, competitor, pictures, result), and back from it to the model."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ from deeplearn.study import interval
 from deeplearn.task import Variables
 
 FREE = {"steps", "seeds", "together", "log_every", "eval_every", "save_every", "keep", "parallel", "mesh", "workdir"}
-"""Knobs that may differ when a run folder is resumed: they do not change what one step computes (`steps` shapes the schedule)."""
+"""Knobs that may differ when a run folder is resumed: they do not change the data or what the model is."""
 
 
 def train(module: ModuleType, config: Run, name: str) -> Path:
@@ -45,6 +45,8 @@ def train(module: ModuleType, config: Run, name: str) -> Path:
     per_seed = _results(module, config, folder, experiment)
     metrics, tables = _split(per_seed)
     trained = load(folder)
+    if jax.process_index() > 0:
+        return folder  # The first process draws, measures the competitor and writes.
     if hasattr(module, "figures"):
         module.figures(trained, folder)
     baseline = {}
@@ -81,7 +83,7 @@ def _results(module: ModuleType, config: Run, folder: Path, experiment: Experime
     for seed in seeds:
         own, place = replace(config, seed=seed, seeds=1), folder / f"seed-{seed}"
         _say(f"seed {seed} ({seed - config.seed + 1} of {config.seeds})")
-        place.mkdir(exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
         found.append(module.main(own, place) if experiment is None else fit(module.experiment(own), own, place)[1])
     return found
 
@@ -139,6 +141,8 @@ def _refuse_other_data(config: Run, fingerprint: Mapping[str, Any] | None) -> No
 
 def write_assets(folder: Path, assets: Mapping[str, Any]) -> None:
     """What prediction needs without the data set: bytes as they are, everything else as JSON."""
+    if jax.process_index() > 0:
+        return
     for name, value in assets.items():
         path = folder / "assets" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +204,7 @@ def evaluate_again(folder: Path) -> Results:
 
 
 def variables_of(arrays: Mapping[str, jax.Array]) -> Variables:
-    """The variables that evaluation uses, from a checkpoint's path -> array: the averaged parameters where there are any."""
+    """The variables that evaluation uses, from a checkpoint's path -> array; the averaged parameters where kept."""
     if arrays["step"].ndim:  # Several seeds that trained together: the first.
         arrays = {name: leaf[0] for name, leaf in arrays.items()}
     tree: dict[str, Any] = {}
@@ -221,4 +225,5 @@ def _insert(tree: dict[str, Any], name: str, leaf: jax.Array) -> None:
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    if jax.process_index() == 0:
+        print(message, file=sys.stderr, flush=True)

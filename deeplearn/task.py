@@ -11,9 +11,9 @@ from jaxtyping import Array, PyTree
 from deeplearn.metrics import Mean, Metric
 
 Batch = dict[str, Array]
-"""Columns that share their first axis [B]; always with `mask` [B] (1 real, 0 padding) and `index` [B] (row in the source)."""
+"""Columns that share their first axis [B]; always with `mask` [B] (1 real, 0 padding) and `index` [B] (source row)."""
 Variables = Mapping[str, PyTree]
-"""`{"params": ..., other collections}`: what an optimizer trains, and what else the model carries (batch statistics, ...)."""
+"""`{"params": ..., other collections}`: what an optimizer trains, and what else the model carries."""
 
 
 class Output(NamedTuple):

@@ -3,7 +3,7 @@
 import os
 
 # Before JAX starts: the tests of parallelism need several devices, and a CPU can play eight.
-# The tests compile far more than they compute: less optimisation of the machine code makes them more than twice as fast.
+# The tests compile far more than they compute: less optimised machine code makes them more than twice as fast.
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 os.environ["JAX_PLATFORMS"] = "cpu"

@@ -115,7 +115,7 @@ def test_a_foreign_file_is_a_fault(folder):
 def test_nothing_that_verifies_is_an_error_not_a_fresh_start(folder):
     for step in ("1", "2"):
         (folder / step / SEAL).unlink()
-    with pytest.raises(StorageError, match="no checkpoint in .* verifies"):
+    with pytest.raises(StorageError, match=r"no checkpoint in .* verifies"):
         restored(folder)
 
 
@@ -161,7 +161,7 @@ def test_a_full_disk_is_a_storage_error_and_older_steps_stay(folder, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "seal", full)
-    with pytest.raises(StorageError, match="No space left on device.*resume"), Store(folder) as store:
+    with pytest.raises(StorageError, match=r"No space left on device.*resume"), Store(folder) as store:
         store.save(3, state(3.0))
     monkeypatch.undo()
     assert verify(folder / "2") is None

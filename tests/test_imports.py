@@ -1,4 +1,4 @@
-"""What may be imported when: an accelerator machine without network has only the core's packages, and TensorFlow is never needed."""
+"""What may be imported when: a machine without network has only the core's packages; TensorFlow is never needed."""
 
 import subprocess
 import sys
@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-BLOCKED = "tensorflow tensorflow_datasets grain tyro tensorboardX sklearn matplotlib pandas PIL cattrs jinja2 tabulate scipy.stats dm_pix"
+BLOCKED = (
+    "tensorflow tensorflow_datasets grain tyro tensorboardX sklearn matplotlib pandas PIL cattrs jinja2 tabulate "
+    "scipy.stats dm_pix"
+)
 CORE = (
     ["deeplearn", "deeplearn.fit", "deeplearn.step", "deeplearn.cli", "deeplearn.data.source"]
     + [f"deeplearn.models.{path.stem}" for path in sorted((ROOT / "deeplearn" / "models").glob("[!_]*.py"))]

@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +52,7 @@ def test_calibration_equals_its_definition():
     probabilities = np.asarray(jax.nn.softmax(jnp.asarray(3 * logits)))
     confidence, hit = probabilities.max(-1), probabilities.argmax(-1) == labels
     edges = np.linspace(0, 1, 16)
-    inside = [(confidence > low) & (confidence <= high) for low, high in zip(edges, edges[1:], strict=False)]
+    inside = [(confidence > low) & (confidence <= high) for low, high in itertools.pairwise(edges)]
     expected = sum(abs(hit[i].mean() - confidence[i].mean()) * i.mean() for i in inside if i.any())
     got = Calibration.of(jnp.asarray(probabilities), jnp.asarray(labels), np.ones(500, np.float32)).compute()
     assert got == pytest.approx(expected, abs=1e-6)

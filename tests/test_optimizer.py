@@ -1,3 +1,4 @@
+import itertools
 import typing
 
 import jax
@@ -58,7 +59,7 @@ def test_the_rate_rises_to_its_peak_and_never_above(schedule, warmup):
         rates = [float(rate_schedule(knobs, 100)(jnp.int32(step))) for step in range(101)]
     assert max(rates) == pytest.approx(0.3, rel=1e-5)
     assert rates[warmup] == pytest.approx(0.3, rel=1e-5)
-    assert all(a <= b + 1e-6 for a, b in zip(rates[:warmup], rates[1 : warmup + 1], strict=True))
+    assert all(a <= b + 1e-6 for a, b in itertools.pairwise(rates[: warmup + 1]))
     assert rates[0] > 0
     if schedule in ("cosine", "linear"):
         assert rates[100] == pytest.approx(0, abs=1e-6)

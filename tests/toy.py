@@ -1,4 +1,4 @@
-"""A small task for tests of the core: two-class points, a LayerNorm MLP (no statistics of the batch, so every way of spreading agrees)."""
+"""A small task for tests of the core: points of two classes, a LayerNorm MLP (every way of spreading agrees)."""
 
 from collections.abc import Callable
 from typing import Any
