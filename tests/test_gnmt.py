@@ -20,22 +20,25 @@ def example():
 
 def plain(inputs, weight, keep):
     """The textbook's LSTM, token by token."""
-    h = c = jnp.zeros((B, D))
-    outputs = []
-    for x, kept in zip(inputs, keep, strict=True):
-        h, c = h * kept[:, None], c * kept[:, None]
+
+    def token(state, xs):
+        x, kept = xs
+        h, c = state[0] * kept[:, None], state[1] * kept[:, None]
         i, f, g, o = jnp.split(x + h @ weight, 4, axis=1)
         c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
         h = nn.sigmoid(o) * jnp.tanh(c)
-        outputs.append(h)
-    return jnp.stack(outputs)
+        return (h, c), h
+
+    return jax.lax.scan(token, (jnp.zeros((B, D)), jnp.zeros((B, D))), (inputs, keep))[1]
 
 
 def test_recurrence_and_its_gradient_equal_automatic_differentiation():
     inputs, weight, keep = example()
     direction = jax.random.normal(jax.random.key(1), (T, B, D))
     objective = lambda run: lambda x, w: jnp.sum(run(x, w, keep) * direction)  # noqa: E731
-    np.testing.assert_allclose(recurrence(inputs, weight, keep), jax.jit(plain)(inputs, weight, keep), atol=1e-5)
+    np.testing.assert_allclose(
+        jax.jit(recurrence)(inputs, weight, keep), jax.jit(plain)(inputs, weight, keep), atol=1e-5
+    )
     got = jax.jit(jax.grad(objective(recurrence), argnums=(0, 1)))(inputs, weight)
     wanted = jax.jit(jax.grad(objective(plain), argnums=(0, 1)))(inputs, weight)
     for a, b in zip(got, wanted, strict=True):
@@ -45,8 +48,9 @@ def test_recurrence_and_its_gradient_equal_automatic_differentiation():
 def test_a_reset_forgets_the_sentence_before():
     inputs, weight, keep = example()
     keep = jnp.ones_like(keep).at[0].set(0).at[3].set(0)
-    changed = recurrence(inputs.at[:3].add(1), weight, keep)
-    np.testing.assert_array_equal(changed[3:], recurrence(inputs, weight, keep)[3:])
+    run = jax.jit(recurrence)
+    changed = run(inputs.at[:3].add(1), weight, keep)
+    np.testing.assert_array_equal(changed[3:], run(inputs, weight, keep)[3:])
 
 
 def test_the_papers_preset_has_eight_layers():

@@ -26,17 +26,15 @@ def plain(hidden, table, labels, weight, smoothing):
     return jnp.sum(optax.softmax_cross_entropy(logits, targets) * weight)
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("chunk", [1, 3, 7, 100])
+@pytest.mark.parametrize("smoothing, chunk", [(0.0, 1), (0.1, 3), (0.1, 100)])
 def test_value_and_gradients_equal_the_plain_loss(smoothing, chunk):
     hidden, table, labels, weight = example()
     total = lambda h, t: 3 * linear_cross_entropy(h, t, labels, weight, smoothing=smoothing, chunk=chunk).total  # noqa: E731
-    value, gradients = jax.value_and_grad(total, argnums=(0, 1))(hidden, table)
-    expected, wanted = jax.value_and_grad(lambda h, t: 3 * plain(h, t, labels, weight, smoothing), (0, 1))(
-        hidden, table
-    )
+    whole = lambda h, t: 3 * plain(h, t, labels, weight, smoothing)  # noqa: E731
+    value, gradients = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))(hidden, table)
+    expected, wanted = jax.jit(jax.value_and_grad(whole, argnums=(0, 1)))(hidden, table)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
-    np.testing.assert_allclose(total(hidden, table), expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(total)(hidden, table), expected, rtol=1e-5)
     for got, want in zip(gradients, wanted, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
@@ -54,9 +52,10 @@ def test_likelihood_and_hits_are_per_token():
 def test_padding_may_hold_anything():
     hidden, table, labels, weight = example()
     broken = hidden.at[1, 4].set(jnp.nan)
-    loss = lambda h: linear_cross_entropy(h, table, labels, weight, chunk=2).total  # noqa: E731
-    np.testing.assert_allclose(loss(broken), loss(hidden))
-    np.testing.assert_array_equal(jax.grad(loss)(broken), jax.grad(loss)(hidden).at[1, 4].set(0))
+    loss = jax.jit(jax.value_and_grad(lambda h: linear_cross_entropy(h, table, labels, weight, chunk=2).total))
+    (got, slope), (expected, wanted) = loss(broken), loss(hidden)
+    np.testing.assert_allclose(got, expected)
+    np.testing.assert_array_equal(slope, wanted.at[1, 4].set(0))
 
 
 def test_no_array_as_large_as_the_logits_is_kept():

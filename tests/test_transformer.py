@@ -29,7 +29,9 @@ def test_bfloat16_stays_near_float32():
     full = Transformer(vocabulary=16, width=16, layers=1, heads=2, hidden=32)
     half = full.clone(dtype=jnp.bfloat16)
     with jax.numpy_dtype_promotion("standard"):  # Flax's LayerNorm promotes bfloat16 to float32 by itself
-        variables = jax.jit(full.init)(jax.random.key(0), *inputs)
+        shapes = jax.eval_shape(full.init, jax.random.key(0), *inputs)
+        random = np.random.default_rng(0)
+        variables = jax.tree.map(lambda x: jnp.asarray(random.normal(scale=0.3, size=x.shape), x.dtype), shapes)
         exact, near = (jax.jit(model.apply)(variables, *inputs)[0] for model in (full, half))
     assert near.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.asarray(near, np.float32)[:, :3], np.asarray(exact)[:, :3], atol=0.1)
