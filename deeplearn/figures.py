@@ -94,7 +94,7 @@ def bars(
         whiskers = None if errors is None else [errors.get(name, 0.0) for name in names]
         drawn = axes.barh(names, numbers, xerr=whiskers, color=COLOURS[0], height=0.65, ecolor=INK)
         axes.bar_label(drawn, [f"{number:.4g}" for number in numbers], padding=4, fontsize=8, color=INK)
-        axes.margins(x=0.15)
+        axes.margins(x=0.2)
         axes.invert_yaxis()
         _dress(axes, unit, "", title)
         axes.grid(False, axis="y")
@@ -118,10 +118,11 @@ def confusion(
                 axes.text(j, i, f"{counts[i, j]:.3g}", ha="center", va="center", fontsize=7, color=colour)
         _dress(axes, "predicted", "true", title)
         axes.grid(False)
-        if len(classes) and max(rows, columns) <= 60:
-            turned = max(len(name) for name in classes) > 3
-            axes.set_xticks(range(columns), classes[:columns], rotation=90 if turned else 0)
-            axes.set_yticks(range(rows), classes[:rows])
+        names = classes if len(classes) else [str(number) for number in range(max(rows, columns))]
+        if max(rows, columns) <= 60:
+            turned = max(len(name) for name in names) > 3
+            axes.set_xticks(range(columns), names[:columns], rotation=90 if turned else 0)
+            axes.set_yticks(range(rows), names[:rows])
     return svg[0]
 
 

@@ -183,10 +183,11 @@ def load_run(folder: Path) -> Record:
         except ConfigError as error:
             problems.append(f"result.json is damaged: {error}")
     config = head.get("config")
+    name = head.get("experiment") or (result.experiment if result else folder.resolve().parent.name)
     commands = (folder / "command.txt").read_text(errors="replace") if (folder / "command.txt").is_file() else ""
     return Record(
         folder=folder,
-        experiment=str(head.get("experiment") or (result.experiment if result else folder.resolve().parent.name)),
+        experiment=Path(str(name)).stem,
         config=config if isinstance(config, dict) else result.config if result else {},
         changed=[name for name in head.get("changed") or [] if isinstance(name, str)],
         environment=_read_json(folder / "env.json", problems),

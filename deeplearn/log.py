@@ -164,7 +164,7 @@ class _Console:
     def __init__(self, total_steps: int, quiet: bool):
         self._total, self._batch, self._quiet = total_steps, 0, quiet
         self._first: tuple[int, float] | None = None  # (step, time) after compilation, that is, after the first step.
-        self._last: tuple[int, float] | None = None  # The same at the last line.
+        self._last: tuple[int, float] | None = None  # The same where the rate is measured from.
         self._drawn = 0.0
         self._bar: Any = None
 
@@ -194,13 +194,14 @@ class _Console:
             self._bar.update(self._bar.task_ids[0], completed=step, text=" | ".join([described(values), *speed]))
 
     def _speed(self, step: int) -> list[str]:
-        """Rate since the last line, and the time left at the average rate; empty before there is one."""
+        """Rate of about the last second, and the time left at the average rate; empty before there is one."""
         now = time.monotonic()
         if self._first is None or self._last is None or step <= self._last[0]:
             return []
         rate = (step - self._last[0]) / max(now - self._last[1], 1e-9)
         left = (self._total - step) * (now - self._first[1]) / (step - self._first[0])
-        self._last = (step, now)
+        if now - self._last[1] > 1:  # Steps come in dispatches of many: less than a second would show these.
+            self._last = (step, now)
         examples = [f"{_short(rate * self._batch)} examples/s"] if self._batch else []
         return [", ".join([f"{_short(rate)} steps/s", *examples]), f"{_clock(left)} left"]
 
@@ -241,8 +242,8 @@ def described(values: Mapping[str, float]) -> str:
 
 
 def _short(rate: float) -> str:
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if rate >= 10 * size:  # 1532 says more than 1.53k.
+    for least, size, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):  # 1532 says more than 1.53k.
+        if rate >= least:
             return f"{rate / size:.3g}{unit}"
     return f"{rate:.0f}" if rate >= 100 else f"{rate:.3g}"
 

@@ -21,6 +21,8 @@ LARGEST_FIGURE = 8_000_000
 """Bytes of a picture file; a larger one would make the page slow to open, so it is named instead."""
 LINES = 12
 """Systems drawn in one picture; more cannot be told apart."""
+COLUMN = 430.0
+"""Points: a wider picture takes the full width of the page instead of half of it."""
 TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg"}
 
 
@@ -158,8 +160,9 @@ def _curves(joined: Sequence[System]) -> Iterator[str]:
                 pictures.setdefault(picture, {})[label] = line
     for name, series in pictures.items():
         values = [value for line in series.values() for value in line[1]]
-        wide = min(values) > 0 and max(values) > 100 * min(values)  # A linear axis would hide the end of the curve.
-        yield figures.curves(series, title=name, log_y=wide)
+        if min(values) < max(values):  # A constant, such as no skipped step, needs no picture.
+            wide = 0 < 100 * min(values) < max(values)  # A linear axis would hide the end of the curve.
+            yield figures.curves(series, title=name, log_y=wide)
 
 
 def _line(runs: Sequence[Record], name: str) -> tuple[Sequence[float], ...]:
@@ -194,6 +197,6 @@ def _picture(path: Path) -> tuple[str, str | None, bool]:
         return f"{caption}: {path} is too large for this page", None, False
     data = path.read_bytes()
     box = re.search(rb'viewBox="0 0 ([\d.]+) ([\d.]+)"', data[:2000]) if path.suffix == ".svg" else None
-    wide = box is not None and float(box[1]) > 2 * float(box[2])
+    wide = box is not None and float(box[1]) > COLUMN
     # As an image, an SVG from a run folder can neither run scripts nor load anything.
     return caption, f"data:{TYPES[path.suffix]};base64,{base64.b64encode(data).decode()}", wide
