@@ -1,8 +1,8 @@
 """Checkpoints: the only file that knows Orbax.
 
-A checkpoint counts only once it is sealed: after Orbax has committed `checkpoints/<step>/`, a manifest with the size and
-sha256 of every file is synced to disk and renamed into place. Restoring takes the newest step whose seal verifies, so a
-flipped byte leads to the older checkpoint, never to wrong numbers (Orbax itself restores flipped data bytes silently).
+A checkpoint counts only once it is sealed: after Orbax has committed `checkpoints/<step>/`, a manifest with the size
+and sha256 of every file is synced to disk and renamed into place. Restoring takes the newest step whose seal verifies,
+so a flipped byte leads to the older checkpoint, never to wrong numbers (Orbax itself restores flipped bytes silently).
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jaxtyping import PyTree
@@ -58,7 +59,7 @@ class Store:
             self._orbax.close()
 
     def save(self, step: int, state: PyTree) -> None:
-        """Copy the state to the host, return, and write and seal it in the background; an earlier save is finished first."""
+        """Copy the state to the host and return; writing and sealing go on in the background, one save at a time."""
         self.wait()
         target = self.folder / str(step)
         if (target / SEAL).exists():
@@ -74,9 +75,7 @@ class Store:
 
     def _finish(self, step: int, target: Path) -> None:
         self._orbax.wait_until_finished()
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices(f"checkpoint {step}")
-        if jax.process_index() == 0:
+        if jax.process_index() == 0:  # Orbax commits, here, only what all processes have written.
             seal(target)
             for old in steps(self.folder)[: -self._keep]:
                 shutil.rmtree(self.folder / str(old), ignore_errors=True)
@@ -98,7 +97,8 @@ class Store:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         safe = f"step {self.sealed} is safe" if self.sealed is not None else "older checkpoints are untouched"
         return StorageError(
-            f"cannot write a checkpoint into {self.folder} ({reason}); {safe}; free space or choose another --workdir, and run again to resume."
+            f"cannot write a checkpoint into {self.folder} ({reason}); {safe}; "
+            "free space or choose another --workdir, and run again to resume."
         )
 
     def restore(self, target: PyTree) -> tuple[int, PyTree] | None:
@@ -126,13 +126,21 @@ class Store:
         if step is None:
             return None
         path = self.folder / str(step)
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         saved = self._orbax.metadata(path).item_metadata.tree
         target = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here) for name, leaf in saved.items()}
         return step, self._orbax.restore(path, args=ocp.args.StandardRestore(target))
 
     def _newest(self) -> int | None:
-        """The newest step whose seal verifies; damaged ones are set aside by renaming, never deleted."""
+        """The newest step whose seal verifies. The first process chooses for all; an error of its own ends the others."""
+        if jax.process_count() == 1:
+            return self._choose()
+        chosen = self._choose() if jax.process_index() == 0 else None
+        step = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if chosen is None else chosen)))
+        return None if step < 0 else step
+
+    def _choose(self) -> int | None:
+        """Verify from the newest step down; damaged ones are set aside by renaming, never deleted."""
         found = steps(self.folder)
         for step in reversed(found):
             path = self.folder / str(step)
@@ -147,7 +155,7 @@ class Store:
             _say(f"checkpoint {step} is damaged ({fault}); set aside as {aside}")
         if found:
             raise StorageError(
-                f"no checkpoint in {self.folder} verifies; restore the folder from a copy, or start again in a new --workdir."
+                f"no checkpoint in {self.folder} verifies; restore it from a copy, or start again in a new --workdir."
             )
         return None
 
@@ -162,7 +170,7 @@ def steps(folder: Path) -> list[int]:
 
 
 def seal(path: Path) -> None:
-    """Write the manifest of a committed checkpoint, synced to disk before it gets its name, so that power may fail at any time."""
+    """Write the manifest of a committed checkpoint; everything is synced first, so that power may fail at any time."""
     files = _files(path)
     for name in files:
         _sync(path / name)
@@ -229,11 +237,13 @@ def _compare(saved: dict[str, jax.ShapeDtypeStruct], target: dict[str, jax.Shape
     if odd := sorted(set(saved) ^ set(target)):
         side = "the checkpoint lacks" if odd[0] in target else "only the checkpoint has"
         raise ConfigError(
-            f"{path} belongs to another model or optimizer: {side} {odd[0]}; use the knobs it was made with, or a new --workdir."
+            f"{path} belongs to another model or optimizer: {side} {odd[0]}; "
+            "use the knobs it was made with, or a new --workdir."
         )
     for name, leaf in target.items():
         have, want = (tuple(saved[name].shape), saved[name].dtype), (tuple(leaf.shape), leaf.dtype)
         if have != want:
             raise ConfigError(
-                f"{path} belongs to another model: {name} is {have[1]}{list(have[0])} there and {want[1]}{list(want[0])} here; use the knobs it was made with, or a new --workdir."
+                f"{path} belongs to another model: {name} is {have[1]}{list(have[0])} there, "
+                f"{want[1]}{list(want[0])} here; use the knobs it was made with, or a new --workdir."
             )

@@ -1,7 +1,7 @@
 """How steps reach the device: several in one compiled loop where that is faster, else one by one.
 
-A loop's trip count is an argument: however a run is cut into dispatches, the same loop body runs, and so a resumed run has the
-same bits as an uninterrupted one.
+A loop's trip count is an argument: however a run is cut into dispatches, the same loop body runs, and so a resumed run
+has the same bits as an uninterrupted one.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, PyTree
 
 from deeplearn import parallel
@@ -48,7 +48,7 @@ def dispatcher(
     seed, rows_at = seed_array(seeds), parallel.on_rows(mesh, row_axis)
 
     if several:
-        whole = jax.device_put(dict(source.columns), parallel.replicated(mesh))
+        whole = parallel.put(dict(source.columns), parallel.replicated(mesh))
         sources = [reseeded(source, s) for s in seeds]
         shape = (LONGEST, *_stacked([s.rows(0) for s in sources]).shape)
 
@@ -61,14 +61,26 @@ def dispatcher(
 
         return looped
 
-    whole = jax.device_put(dict(source.columns), parallel.replicated(mesh)) if resident else {}
+    whole = parallel.put(dict(source.columns), parallel.replicated(mesh)) if resident else {}
+    source, put = (source, parallel.put) if resident else _shared(source, mesh)
     return _one_by_one(
-        experiment.train,
+        source,
         seeds,
         run.steps,
-        lambda state, rows: program(state, whole, parallel.put(rows, rows_at), seed, jnp.int32(1)),
+        lambda state, rows: program(state, whole, put(rows, rows_at), seed, jnp.int32(1)),
         resident,
     )
+
+
+def _shared(source: Source, mesh: Mesh) -> tuple[Source, Callable[[PyTree, NamedSharding], PyTree]]:
+    """The source of this process' rows of every batch, and how they get onto the devices.
+
+    A source that cannot be sliced prepares the whole batch in every process.
+    """
+    if jax.process_count() == 1 or not hasattr(source, "process_index"):
+        return source, parallel.put
+    index, count = parallel.share(mesh)
+    return dataclasses.replace(source, process_index=index, process_count=count), parallel.put_share
 
 
 def _one_by_one(
@@ -100,8 +112,8 @@ def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
 def convolves(experiment: Experiment) -> bool:
     """Whether the training step holds a convolution.
 
-    XLA's CPU backend runs a convolution inside a loop about three times slower than outside (jax-ml/jax#12868), and per-seed
-    kernels become grouped convolutions, which are slower than one seed after the other.
+    XLA's CPU backend runs a convolution inside a loop about three times slower than outside (jax-ml/jax#12868), and
+    per-seed kernels become grouped convolutions, which are slower than one seed after the other.
     """
     batch = jax.tree.map(jnp.asarray, experiment.train.at(0))
     variables = jax.eval_shape(experiment.task.init, jax.random.key(0), batch)
@@ -112,7 +124,7 @@ def convolves(experiment: Experiment) -> bool:
 def several_steps(
     task: Task, optimizer: optax.GradientTransformation, microbatches: int = 1, *, several: bool = True
 ) -> Callable:
-    """`(state, columns, rows, seed, count, axis) -> (state, (summed metrics, state.skipped))`: `count` train steps in one program.
+    """`count` train steps as one program `(state, columns, rows, seed, count, axis) -> (state, (sums, state.skipped))`.
 
     `rows` are whole batches [K, B, ...] where `columns` is empty, else `{"index": [K, B]}` into the columns [N, ...].
     Without `several`, the program is one step without a loop around it, and K is 1.

@@ -7,6 +7,7 @@ from typing import Literal
 
 import jax
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
@@ -36,7 +37,8 @@ def make_mesh(spec: str = "", devices: Sequence[jax.Device] | None = None) -> Me
     Raises:
         ConfigError: for an unknown axis, a malformed text, or more devices than there are.
     """
-    devices = jax.devices() if devices is None else devices
+    if devices is None:  # Those of one process side by side, so that its rows of a batch are one slice.
+        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     sizes = dict.fromkeys(AXES, 1)
     if not spec:
         sizes["data"] = len(devices)
@@ -50,8 +52,8 @@ def make_mesh(spec: str = "", devices: Sequence[jax.Device] | None = None) -> Me
     need = int(np.prod(list(sizes.values())))
     if need > len(devices):
         raise ConfigError(
-            f"mesh {spec!r} needs {need} devices, but there are {len(devices)}; ask for a smaller mesh, or simulate devices "
-            f"on a CPU with XLA_FLAGS=--xla_force_host_platform_device_count={need}."
+            f"mesh {spec!r} needs {need} devices, but there are {len(devices)}; ask for a smaller mesh, or simulate "
+            f"devices on a CPU with XLA_FLAGS=--xla_force_host_platform_device_count={need}."
         )
     grid = np.asarray(devices[:need]).reshape(*sizes.values())
     # Explicit axis types (the default of jax.make_mesh) break nn.Embed: the compiler is to infer shardings.
@@ -61,10 +63,10 @@ def make_mesh(spec: str = "", devices: Sequence[jax.Device] | None = None) -> Me
 def placements(tree: PyTree, mesh: Mesh, rules: Rules = ()) -> PyTree:
     """A NamedSharding for every leaf of a tree of arrays or shapes.
 
-    The first rule whose regex is found in the leaf's path (`params/Dense_0/kernel`) names the mesh axis of each trailing
-    array axis; axes that do not divide evenly stay whole. Then, on a mesh with fsdp > 1, the largest axis that is still whole
-    is sliced over `fsdp` (Rajbhandari et al., 2020). All else is replicated. The optimizer's moments carry the paths of
-    their parameters, so they follow the same rules.
+    The first rule whose regex is found in the leaf's path (`params/Dense_0/kernel`) names the mesh axis of each
+    trailing array axis; axes that do not divide evenly stay whole. Then, on a mesh with fsdp > 1, the largest axis that
+    is still whole is sliced over `fsdp` (Rajbhandari et al., 2020). All else is replicated. The optimizer's moments
+    carry the paths of their parameters, so they follow the same rules.
     """
     rules = (*rules, *DENSE_RULES)
 
@@ -101,7 +103,13 @@ def check(mesh: Mesh, how: How, batch: int, microbatches: int) -> None:
         )
     if batch % (rows * microbatches):
         raise ConfigError(
-            f"a batch of {batch} does not divide into {rows} device(s) x {microbatches} microbatch(es); choose a multiple of {rows * microbatches}."
+            f"a batch of {batch} does not divide into {rows} device(s) x {microbatches} microbatch(es); "
+            f"choose a multiple of {rows * microbatches}."
+        )
+    if jax.process_count() > 1 and (how == "pmap" or mesh.size != len(jax.devices())):
+        raise ConfigError(
+            f"{jax.process_count()} processes need --parallel jit or shard_map, "
+            f"and a --mesh of all {len(jax.devices())} devices."
         )
     if how == "pmap" and mesh.size != len(jax.devices()):
         raise ConfigError(
@@ -119,10 +127,30 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def put(tree: PyTree, sharding: NamedSharding) -> PyTree:
-    """This process' part of a global batch onto its devices (all of it where there is one process)."""
+    """NumPy arrays that every process holds whole onto the devices."""
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda part: x[part]), tree)
+
+
+def put_share(tree: PyTree, sharding: NamedSharding) -> PyTree:
+    """Rows of which every process holds its `share` alone onto the devices."""
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+
+
+def share(mesh: Mesh) -> tuple[int, int]:
+    """(index, count): this process' devices hold slice `index` of `count` of a batch's rows.
+
+    Where tensor > 1 spreads one slice over several processes, they have the same index.
+    """
+    rows = mesh.devices.reshape(-1, mesh.shape["tensor"])  # [data * fsdp, tensor]
+    own = [i for i, devices in enumerate(rows) if any(d.process_index == jax.process_index() for d in devices)]
+    return own[0] // len(own), len(rows) // len(own)
+
+
+def fetched(tree: PyTree) -> PyTree:
+    """Whole arrays on the host, also of leaves that are sliced over several processes; all of them have to call it."""
+    return jax.device_get(tree) if jax.process_count() == 1 else process_allgather(tree, tiled=True)
 
 
 def compiled(
@@ -136,7 +164,7 @@ def compiled(
         row_axis: which axis of every leaf of `rows` is the batch; `whole` and the scalars are the same everywhere.
         donate: reuse the state's memory for the new state.
 
-    Under shard_map and pmap, batch statistics and in-batch contrasts are those of one device's rows; under jit they are global.
+    Under shard_map and pmap, batch statistics and in-batch contrasts are those of one device's rows; under jit of all.
     """
     same, rows = replicated(mesh), on_rows(mesh, row_axis)
     if how == "jit":
