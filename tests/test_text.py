@@ -183,12 +183,15 @@ def test_similar_messages_stay_on_one_side():
     groups = similar_groups([*lines, "Quit"], 0.6)
     assert groups[0] == groups[3]
     assert groups[6] not in groups[:6]
-    words = [f"{a} {b} {c}" for a in ("red", "blue", "green") for b in ("sky", "hill") for c in "wxyzuv"]
-    group = dict(zip([*lines, *words], similar_groups([*lines, *words], 0.6).tolist(), strict=True))
-    corpus = gettext.split([(line, line) for line in group], 0.2, 0.6, seed=0)
+    words = [numbers.english(n) for n in range(0, 400, 7)]
+    group = dict(zip([*lines, *words], similar_groups([*lines, *words], 0.7).tolist(), strict=True))
+    corpus = gettext.split([(line, line) for line in group], 0.3, 0.7, seed=0)
     train, valid, test = ({group[line] for line, _ in part} for part in corpus)
     assert not train & test and not train & valid and not valid & test
     assert sum(map(len, corpus)) == len(group)
+    assert min(map(len, corpus)) >= 15
+    with pytest.raises(DataError, match="differ enough"):
+        gettext.split([(line, line) for line in lines], 0.3, 0.6, seed=0)
 
 
 def test_markup_and_verse_numbers_are_cleaned():

@@ -151,9 +151,23 @@ def corpus(language: str, *, held_out: float = 0.05, threshold: float = 0.6, see
 
 
 def split(pairs: list[Pair], held_out: float, threshold: float, seed: int) -> Corpus:
-    """Validation and test of `held_out` of the pairs each, by groups of messages similar above `threshold`."""
+    """Validation and test of about `held_out` of the pairs each, by groups of messages similar above `threshold`.
+
+    Chains of similar messages may tie half of them into one group; groups beyond a tenth of `held_out` always train.
+
+    Raises:
+        DataError: nearly all messages are alike.
+    """
     groups = similar_groups([source for source, _ in pairs], threshold) if threshold < 1 else np.arange(len(pairs))
-    rest, test = grouped(groups, held_out, seed)
-    train, valid = grouped(groups[rest], held_out / (1 - held_out), seed + 1)
-    take = lambda rows: [pairs[n] for n in rows]  # noqa: E731
-    return Corpus(take(rest[train]), take(rest[valid]), take(test))
+    aside = held_out * len(pairs)
+    free = np.flatnonzero(np.bincount(groups)[groups] <= max(aside / 10, 1))
+    if len(free) < 2 * aside:
+        raise DataError(
+            f"only {len(free)} of {len(pairs)} sentences differ enough from the others to be tested on; "
+            "give more varied text, or split at random with --data.honest False."
+        )
+    rest, test = grouped(groups[free], aside / len(free), seed)
+    _, valid = grouped(groups[free[rest]], aside / len(rest), seed + 1)
+    valid, test = free[rest[valid]], free[test]
+    train = np.setdiff1d(np.arange(len(pairs)), np.concatenate([valid, test]))
+    return Corpus(*([pairs[n] for n in rows] for rows in (train, valid, test)))
