@@ -42,13 +42,11 @@ def train(module: ModuleType, config: Run, name: str) -> Path:
     _refuse_other_data(config, fingerprint)
     folder = open_run(config.workdir, config, name, fingerprint)
     _say(f"run folder: {folder}")
-    per_seed = _results(module, config, folder, experiment)
-    metrics, tables = _split(per_seed)
+    metrics, tables = _split(_results(module, config, folder, experiment))
+    seconds = time.perf_counter() - start
     trained = load(folder)
     if jax.process_index() > 0:
         return folder  # The first process draws, measures the competitor and writes.
-    if hasattr(module, "figures"):
-        module.figures(trained, folder)
     baseline = {}
     if hasattr(module, "baseline"):
         _say("measuring the competitor on the same split")
@@ -62,10 +60,12 @@ def train(module: ModuleType, config: Run, name: str) -> Path:
         tables={key: np.mean(values, axis=0).tolist() for key, values in tables.items()},
         classes=_asset(folder, "classes.json", []),
         steps=config.steps,
-        seconds=time.perf_counter() - start,
+        seconds=seconds,
         parameters=sum(leaf.size for leaf in jax.tree.leaves(trained.variables["params"])),
     )
     write_result(folder, result)
+    if hasattr(module, "figures"):  # Last: they may draw what the result holds, and cannot lose it.
+        module.figures(trained, folder)
     return folder
 
 

@@ -1,0 +1,87 @@
+"""How accuracy grows with the number of training images: a convolutional network and an RBF-SVM on the same images.
+
+Krizhevsky et al. (2012) in miniature: with more images the network gains more than the machine.
+    deeplearn train data_size                       # up to 3200 images of MNIST, about ten minutes on two cores
+    deeplearn train data_size --data.name digits --sizes 50 100 200 400 700
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from deeplearn import catalog
+from deeplearn.cli import run_file
+from deeplearn.competitors import classifiers, compete
+from deeplearn.experiment import Experiment, Run, Trained
+from deeplearn.fit import fit
+from deeplearn.folder import load_run
+
+classification = catalog.load("classification")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(classification.Config):
+    """Those of classification; the sizes take the place of data.limit."""
+
+    sizes: tuple[int, ...] = (50, 100, 200, 400, 800, 1600, 3200)
+    """Numbers of training images."""
+    data: classification.Data = field(default_factory=lambda: classification.Data(name="mnist5k"))
+    steps: int = 600
+
+
+def experiment(config: Config) -> Experiment:
+    """The network on the largest number of images: the one that `deeplearn predict` uses."""
+    return at(config, max(config.sizes))
+
+
+def at(config: Config, size: int) -> Experiment:
+    return classification.experiment(replace(config, data=replace(config.data, limit=size)))
+
+
+def main(config: Config, folder: Path) -> dict[str, float]:
+    """One fit a size; the largest into the run folder itself."""
+    found = {}
+    for size in sorted(config.sizes):
+        place = folder if size == max(config.sizes) else folder / f"size-{size}"
+        _, results = fit(at(config, size), config, place)
+        found[f"test/accuracy at {size}"] = results["test/accuracy"]
+    return found
+
+
+def baseline(config: Config) -> dict[str, dict[str, float]]:
+    """The SVM on the very same images of every size; its settings are chosen on the validation part."""
+    splits, machines = classification.load(config), classifiers()["RBF-SVM"]
+    scores = {}
+    for size in sorted(config.sizes):
+        part = classification.training_part(replace(config, data=replace(config.data, limit=size)), splits)
+        scores[f"test/accuracy at {size}"] = compete(machines, splits._replace(train=part), refit=False, most=size)
+    return {"RBF-SVM": scores}
+
+
+def figures(trained: Trained, folder: Path) -> None:
+    """Accuracy of both over the number of images."""
+    from deeplearn.figures import curves
+
+    result, sizes = load_run(folder).result, np.array(sorted(trained.config.sizes))
+    names = [f"test/accuracy at {size}" for size in sizes]
+    series = {"CNN": (sizes, np.array([result.metrics[name] for name in names]))}
+    if result.seeds:
+        low, high = (np.array([getattr(result.seeds[name], end) for name in names]) for end in ("low", "high"))
+        series["CNN"] = (*series["CNN"], low, high)
+    series["RBF-SVM"] = (sizes, np.array([result.baseline["RBF-SVM"][name] for name in names]))
+    curves(
+        series,
+        folder / "figures" / "data_size.svg",
+        x="training images",
+        y="test accuracy",
+        log_x=True,
+        markers=True,
+    )
+
+
+apply = classification.apply
+SMOKE = {"steps": 8, "sizes": (50, 100), "model.width": 8, "model.depth": 1}
+
+if __name__ == "__main__":
+    run_file(__file__)
