@@ -10,7 +10,7 @@ gradient-boosted trees, a support-vector machine and ridge regression on the sam
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,7 +58,9 @@ class Config(Run):
     """Share of features dropped in training."""
     bins: int = 48
     """Quantile bins of a number's piecewise-linear encoding, at most."""
-    log: bool = False
+    harmonics: int = 0
+    """Waves of the year in which a date is written; none where a column of known prices carries the season."""
+    log: bool = True
     """Learn the logarithm of the price, so that errors count in percent."""
     coverage: float = 0.9
     """Share of the truths that the intervals are to hold."""
@@ -71,21 +73,24 @@ class Config(Run):
 class Scale:
     """Between prices and what the network predicts, which is about 0 with a spread of 1."""
 
+    reference: str | None
+    """The column whose price is the unit."""
     log: bool
     center: float
     scale: float
+    typical: float
+    """A typical price."""
 
-    def from_price(self, price: np.ndarray) -> np.ndarray:
-        return ((np.log(price) if self.log else price) - self.center) / self.scale
+    def units(self, table: Table) -> Float[np.ndarray, "N"]:
+        """What a price of 1 means in each row."""
+        return table[self.reference] if self.reference else np.ones(len(next(iter(table.values()))))
 
-    def to_price(self, value: Array) -> Array:
+    def from_price(self, price: Float[np.ndarray, "N"], unit: Float[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
+        return ((np.log(price / unit) if self.log else price / unit) - self.center) / self.scale
+
+    def to_price(self, value: Float[Array, "..."], unit: Float[Array, "..."]) -> Float[Array, "..."]:
         value = value * jnp.float32(self.scale) + jnp.float32(self.center)
-        return jnp.exp(value) if self.log else value
-
-
-def fit_scale(price: np.ndarray, log: bool) -> Scale:
-    values = np.log(price) if log else price
-    return Scale(log=log, center=float(values.mean()), scale=float(values.std()))
+        return (jnp.exp(value) if self.log else value) * unit
 
 
 def build(config: Config, encoding: Encoding) -> nn.Module:
@@ -116,16 +121,17 @@ def task(config: Config, encoding: Encoding, scale: Scale) -> Task:
     """Each member learns the median and two quantiles on its own (pinball loss); their mean is the prediction."""
     tail = (1 - config.coverage) / 2
     levels = jnp.array([0.5, tail, 1 - tail], jnp.float32)
-    typical = float(scale.to_price(jnp.zeros(())))
 
     def predict(outputs: Float[Array, "B K 3"], batch: Batch) -> Float[Array, "B 3"]:
-        return scale.to_price(outputs.mean(1))
+        return scale.to_price(outputs.mean(1), batch["unit"][:, None])
 
     def objective(outputs: Float[Array, "B K 3"], batch: Batch) -> tuple[Mean, Mapping[str, Metric]]:
         gap = batch["target"][:, None, None] - outputs
         pinball = jnp.maximum(levels[None, None] * gap, (levels - 1)[None, None] * gap)
         price = predict(outputs, batch)[:, 0]
-        return Mean.of(pinball.mean((1, 2)), batch["mask"]), measures(price, batch["price"], batch["mask"], typical)
+        return Mean.of(pinball.mean((1, 2)), batch["mask"]), measures(
+            price, batch["price"], batch["mask"], scale.typical
+        )
 
     return linen(
         build(config, encoding), objective, inputs=lambda batch: (batch["number"], batch["category"]), predict=predict
@@ -134,9 +140,16 @@ def task(config: Config, encoding: Encoding, scale: Scale) -> Task:
 
 def fitted_on(config: Config, problem: Problem, part: Part) -> tuple[Encoding, Scale]:
     """All that is fitted before training, from the training rows alone."""
-    return fit_encoding(take(problem.table, part.train), bins=config.bins), fit_scale(
-        problem.price[part.train], config.log
-    )
+    table, price = take(problem.table, part.train), problem.price[part.train]
+    encoding = fit_encoding(table, bins=config.bins, harmonics=config.harmonics)
+    plain = Scale(reference=problem.reference, log=config.log, center=0.0, scale=1.0, typical=float(price.mean()))
+    target = plain.from_price(price, plain.units(table))
+    return encoding, replace(plain, center=float(target.mean()), scale=float(target.std()))
+
+
+def inputs(encoding: Encoding, scale: Scale, table: Table) -> dict[str, np.ndarray]:
+    """What the network needs of each row: `number` [N, F], `category` [N, C] and `unit` [N]."""
+    return encode(encoding, table) | {"unit": scale.units(table).astype(np.float32)}
 
 
 def experiment_on(config: Config, problem: Problem, part: Part) -> Experiment:
@@ -144,9 +157,9 @@ def experiment_on(config: Config, problem: Problem, part: Part) -> Experiment:
     encoding, scale = fitted_on(config, problem, part)
 
     def columns(rows: np.ndarray) -> dict[str, np.ndarray]:
-        price = problem.price[rows]
-        own = {"price": price.astype(np.float32), "target": scale.from_price(price).astype(np.float32)}
-        return encode(encoding, take(problem.table, rows)) | own
+        table, price = take(problem.table, rows), problem.price[rows]
+        own = {"price": price, "target": scale.from_price(price, scale.units(table))}
+        return inputs(encoding, scale, table) | {name: values.astype(np.float32) for name, values in own.items()}
 
     tests = {}
     if len(part.held):
@@ -170,14 +183,19 @@ Predictor = Callable[[Table], Float[np.ndarray, "N 3"]]
 """A table to prices with the ends of the model's own interval, which is not calibrated."""
 
 
+def fitted_before(folder: Path) -> tuple[Encoding, Scale]:
+    """What `fitted_on` gave, from a run folder."""
+    read = lambda name: json.loads((folder / "assets" / name).read_text())  # noqa: E731
+    return from_json(Encoding, read("encoding.json")), from_json(Scale, read("scale.json"))
+
+
 def predictor(config: Config, folder: Path, trained: Variables) -> Predictor:
     """The model of a run folder on tables as a user has them."""
-    encoding = from_json(Encoding, json.loads((folder / "assets" / "encoding.json").read_text()))
-    scale = from_json(Scale, json.loads((folder / "assets" / "scale.json").read_text()))
+    encoding, scale = fitted_before(folder)
     program = jax.jit(task(config, encoding, scale).predict)
 
     def predict(table: Table) -> Float[np.ndarray, "N 3"]:
-        source = Arrays(columns=encode(encoding, table), batch=EVALUATED_TOGETHER)
+        source = Arrays(columns=inputs(encoding, scale, table), batch=EVALUATED_TOGETHER)
         found = np.concatenate([np.asarray(program(trained, batch))[batch["mask"] > 0] for batch in source.once()])
         return np.column_stack([found[:, 0], found[:, 1:].min(1), found[:, 1:].max(1)]).astype(np.float64)
 
@@ -259,12 +277,12 @@ def importance(model: Predictor, table: Table, price: np.ndarray, seed: int) -> 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """A price with its interval for every row of CSV files that have the columns of the training table."""
     place = home(trained)
-    encoding = from_json(Encoding, json.loads((place / "assets" / "encoding.json").read_text()))
+    encoding, scale = fitted_before(place)
     margin = json.loads((place / "assets" / "conformal.json").read_text())["margin"]
     model = predictor(trained.config, place, trained.variables)
     found = []
     for path in inputs:
-        table = read_csv(path, encoding.kinds)
+        table = read_csv(path, encoding.kinds, complete={scale.reference})
         require(table, encoding.kinds, path)
         band = calibrated(model(table), margin)
         found += [
@@ -322,16 +340,18 @@ def compete(config: Config, problem: Problem, tests: list[Part], name: str, sett
         encoding, scale = fitted_on(config, problem, part)
         x, held = (contenders.design(encode(encoding, take(problem.table, rows))) for rows in part)
         model = contenders.candidates(len(encoding.numbers), encoding.cardinalities)[name][setting]
-        contenders.fit(name, model, x, scale.from_price(problem.price[part.train]))
-        prices.append(np.asarray(scale.to_price(jnp.asarray(model.predict(held), jnp.float32))))
+        units = scale.units(problem.table)
+        contenders.fit(name, model, x, scale.from_price(problem.price[part.train], units[part.train]))
+        value = jnp.asarray(model.predict(held), jnp.float32)
+        prices.append(scale.to_price(value, jnp.asarray(units[part.held], jnp.float32)))
     return scored(np.concatenate(prices), problem.price[np.concatenate([part.held for part in tests])])
 
 
 PRESETS = {
     "hotels": Config(),
     "hotels-random": Config(data=Data(honest=False)),
-    "ames": Config(data=Data(name="ames", folds=5), log=True),
-    "synthetic-hotels": Config(data=Data(name="synthetic"), log=True),
+    "ames": Config(data=Data(name="ames", folds=5)),
+    "synthetic-hotels": Config(data=Data(name="synthetic"), harmonics=3),
     "ft-transformer": Config(model="ft-transformer", width=64, depth=3),
 }
 EXPECTED = {"test/mae": (21.5, 0.5), "test/coverage": (0.9, 0.02)}

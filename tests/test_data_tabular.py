@@ -76,7 +76,6 @@ def test_calendar_agrees_with_the_standard_library(date):
     year = np.arange("2023-01-01", "2024-01-01", dtype="M8[D]")
     encoding = fit_encoding({"d": year})
     position = dict(zip(encoding.categories, encode(encoding, {"d": dates})["category"][0].tolist(), strict=True))
-    assert encoding.categories["d:month"][position["d:month"] - 1] == f"{expected.month:02}"
     assert encoding.categories["d:weekday"][position["d:weekday"] - 1] == expected.strftime("%a")
 
 

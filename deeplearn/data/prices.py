@@ -25,6 +25,8 @@ class Data:
     """Its column to predict."""
     date: str | None = None
     """Its column of dates (YYYY-MM-DD), by which the future is held out; without one, rows are held out at random."""
+    reference: str | None = None
+    """Its column of a known price to start from, such as last year's: the model learns the ratio to it."""
     honest: bool = True
     """Hold out the future where there are dates; False: rows at random (the easy split)."""
     folds: int = 0
@@ -32,7 +34,7 @@ class Data:
 
 
 class Problem(NamedTuple):
-    """A table, its price, and what is known of time."""
+    """A table, its price, what is known of time, and the price to start from."""
 
     table: Table
     """Features."""
@@ -40,6 +42,8 @@ class Problem(NamedTuple):
     """[N] float64, positive."""
     dates: np.ndarray | None
     """[N] datetime64[D]."""
+    reference: str | None
+    """The column of a known price."""
     name: str
 
 
@@ -61,17 +65,20 @@ def load(data: Data) -> Problem:
         date = {"hotels": "arrival_date", "synthetic": "check_in"}.get(data.name)
         for late in hotels.AFTER_BOOKING:  # A price is asked for before these are known.
             table.pop(late, None)
-        return Problem(table, table.pop("price"), table[date] if date else None, data.name)
-    known = {data.target, data.date} - {None}
-    table = read_csv(data.path, {data.target: "number"} | ({data.date: "date"} if data.date else {}), complete=known)
-    require(table, known, data.path)
+        reference = "year_before" if data.name == "hotels" else None
+        return Problem(table, table.pop("price"), table[date] if date else None, reference, data.name)
+    kinds = {data.target: "number", data.date: "date", data.reference: "number"}
+    kinds = {name: what for name, what in kinds.items() if name is not None}
+    table = read_csv(data.path, kinds, complete=kinds)
+    require(table, kinds, data.path)
     print(f"{data.path}\n{describe(table)}", file=sys.stderr)
     price = table.pop(data.target)
-    if (price <= 0).any():
-        raise DataError(f"{data.path} has a {data.target!r} of {price.min():g}; remove prices that are not positive")
+    for name, values in ((data.target, price), (data.reference, table.get(data.reference, price))):
+        if (values <= 0).any():
+            raise DataError(f"{data.path} has a {name!r} of {values.min():g}; remove prices that are not positive")
     if len(price) < 50 or not table:
         raise DataError(f"{data.path} has {len(price)} rows and {len(table)} columns to learn from; give 50 and 1")
-    return Problem(table, price, table[data.date] if data.date else None, data.path.name)
+    return Problem(table, price, table[data.date] if data.date else None, data.reference, data.path.name)
 
 
 def parts(problem: Problem, data: Data, seed: int = 0) -> tuple[list[Part], Part]:

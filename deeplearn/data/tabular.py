@@ -1,7 +1,7 @@
 """A table as numbers a network takes; the encoding is fitted on training rows only and is plain JSON, for `predict`.
 
 Numbers are centred and scaled robustly, with the edges of quantile bins beside them for piecewise-linear embeddings;
-categories become positions in a list; dates become what repeats (season, month, weekday), never a growing index.
+categories become positions in a list; dates become what repeats (season, weekday), never a growing index.
 """
 
 from collections.abc import Iterable
@@ -12,9 +12,6 @@ import numpy as np
 from deeplearn.data.csvtable import Kind, Table, kind, missing
 from deeplearn.errors import DataError
 
-HARMONICS = 3
-"""Sine and cosine of the year's first three harmonics follow a season as short as two months."""
-MONTHS = [f"{month:02}" for month in range(1, 13)]
 WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 
@@ -34,6 +31,8 @@ class Number:
 class Encoding:
     """How a table is encoded; `deeplearn.config` turns it into JSON and back."""
 
+    harmonics: int
+    """Waves of the year in which a date is written."""
     kinds: dict[str, Kind]
     """What the columns of a table to encode must hold."""
     numbers: dict[str, Number]
@@ -51,18 +50,19 @@ class Encoding:
         return tuple(tuple(number.edges) for number in self.numbers.values())
 
 
-def fit_encoding(table: Table, *, bins: int = 48, rare: int = 5) -> Encoding:
+def fit_encoding(table: Table, *, bins: int = 48, rare: int = 5, harmonics: int = 3) -> Encoding:
     """An Encoding of all columns of the training rows that carry information.
 
     Args:
         table: the training rows' features (not the target).
         bins: quantile bins for each number at most (48: Gorishniy et al., 2022, use 2 to 256; more did not help here).
         rare: a category value seen less often counts as unknown, so that the unknown one is trained too.
+        harmonics: sines and cosines of the year in which a date is written; three follow a season of two months.
 
     Raises:
         DataError: no column carries information.
     """
-    columns = expand(table)
+    columns = expand(table, harmonics)
     numbers, categories = {}, {}
     for name, values in columns.items():
         known = values[~missing(values)]
@@ -76,12 +76,12 @@ def fit_encoding(table: Table, *, bins: int = 48, rare: int = 5) -> Encoding:
     if not numbers and not categories:
         raise DataError(f"none of the columns {', '.join(table)} varies in training; add one that tells rows apart")
     kinds = {name: kind(values) for name, values in table.items() if _used(name, kind(values), numbers, categories)}
-    return Encoding(kinds=kinds, numbers=numbers, categories=categories)
+    return Encoding(harmonics=harmonics, kinds=kinds, numbers=numbers, categories=categories)
 
 
 def encode(encoding: Encoding, table: Table) -> dict[str, np.ndarray]:
     """`number` float32 [N, F] without NaN and `category` int32 [N, C], the columns in the encoding's order."""
-    columns, size = expand(table), len(next(iter(table.values())))
+    columns, size = expand(table, encoding.harmonics), len(next(iter(table.values())))
     numbers = [
         (np.where(np.isnan(columns[name]), n.center, columns[name]) - n.center) / n.scale
         for name, n in encoding.numbers.items()
@@ -93,12 +93,12 @@ def encode(encoding: Encoding, table: Table) -> dict[str, np.ndarray]:
     }
 
 
-def expand(table: Table) -> Table:
-    """The table with dates as season, month and weekday, and beside each number a category that says if it is known."""
+def expand(table: Table, harmonics: int) -> Table:
+    """The table with dates as season and weekday, and beside each number a category that says if it is known."""
     columns: Table = {}
     for name, values in table.items():
         if kind(values) == "date":
-            columns |= _calendar(name, values)
+            columns |= _calendar(name, values, harmonics)
         elif kind(values) == "number":
             columns |= {name: values, f"{name}:known": np.where(np.isnan(values), "no", "yes")}
         else:
@@ -112,15 +112,11 @@ def day_of_year(dates: np.ndarray) -> np.ndarray:
     return np.where(np.isnat(dates), np.nan, days)
 
 
-def _calendar(name: str, dates: np.ndarray) -> Table:
+def _calendar(name: str, dates: np.ndarray, harmonics: int) -> Table:
     gone, angle = np.isnat(dates), 2 * np.pi * day_of_year(dates) / 365.25
-    month = dates.astype("M8[M]").astype(np.int64) % 12
     weekday = (dates.astype(np.int64) + 3) % 7  # 1970-01-01, day 0, was a Thursday
-    waves = {f"{name}:{f.__name__}{k}": f(k * angle) for k in range(1, HARMONICS + 1) for f in (np.sin, np.cos)}
-    return waves | {
-        f"{name}:month": np.where(gone, "", np.array(MONTHS)[month]),
-        f"{name}:weekday": np.where(gone, "", np.array(WEEKDAYS)[weekday]),
-    }
+    waves = {f"{name}:{f.__name__}{k}": f(k * angle) for k in range(1, harmonics + 1) for f in (np.sin, np.cos)}
+    return waves | {f"{name}:weekday": np.where(gone, "", np.array(WEEKDAYS)[weekday])}
 
 
 def _fit_number(known: np.ndarray, bins: int) -> Number:
