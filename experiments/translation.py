@@ -232,6 +232,7 @@ def texts(tokenizer: Any, tokens: np.ndarray) -> list[str]:
 
 
 def experiment(config: Config) -> Experiment:
+    """Vocabulary and packed rows from the training side alone; validation while training, the test once."""
     corpus = load(config.data)
     model = train_tokenizer([line for pair in corpus.train for line in pair], config.data.vocabulary)
     tokenizer = load_tokenizer(model)

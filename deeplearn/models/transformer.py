@@ -111,31 +111,26 @@ class Layer(nn.Module):
 
         With a cache (keys and values [N, L, H, d]), x is the one token at `position` and is written into it.
         """
-        norms, weights = iter(self.norms), None
-
-        def residual(x, sublayer):
-            norm = next(norms)
-            y = self.drop(sublayer(norm(x) if self.prenorm else x), deterministic=not train)
-            return x + y if self.prenorm else norm(x + y)
-
-        def look(y):
-            nonlocal cache
-            query, key, value = self.self_attention.split(y)
-            if cache is not None:
-                write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, position, axis=1)  # noqa: E731
-                key, value = cache = write(cache[0], key), write(cache[1], value)
-            return self.self_attention(query, key, value, visible)[0]
-
-        def consult(y):
-            nonlocal weights
-            mixed, weights = self.cross_attention(y, memory, memory_visible)
-            return mixed
-
-        x = residual(x, look)
+        weights = None
+        query, key, value = self.self_attention.split(self.before(0, x))
+        if cache is not None:
+            write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, position, axis=1)  # noqa: E731
+            key, value = cache = write(cache[0], key), write(cache[1], value)
+        x = self.after(0, x, self.self_attention(query, key, value, visible)[0], train)
         if self.cross:
-            x = residual(x, consult)
-        x = residual(x, lambda y: self.narrow(nn.relu(self.wide(y))))
-        return x, weights, cache
+            mixed, weights = self.cross_attention(self.before(1, x), memory, memory_visible)
+            x = self.after(1, x, mixed, train)
+        y = self.narrow(nn.relu(self.wide(self.before(-1, x))))
+        return self.after(-1, x, y, train), weights, cache
+
+    def before(self, n: int, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        """What the n-th sublayer reads."""
+        return self.norms[n](x) if self.prenorm else x
+
+    def after(self, n: int, x: Float[Array, "B T D"], y: Float[Array, "B T D"], train: bool) -> Float[Array, "B T D"]:
+        """The residual sum of a sublayer's input x and output y."""
+        x = x + self.drop(y, deterministic=not train)
+        return x if self.prenorm else self.norms[n](x)
 
 
 class Transformer(nn.Module):
