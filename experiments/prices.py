@@ -24,7 +24,7 @@ from deeplearn import conformal, contenders, optimizer
 from deeplearn.cli import run_file
 from deeplearn.config import from_json, to_json
 from deeplearn.data.csvtable import Table, read_csv, require, take
-from deeplearn.data.prices import Data, Part, Problem, copies, inner, load, parts
+from deeplearn.data.prices import Data, Part, Problem, Scale, copies, inner, load, parts
 from deeplearn.data.source import Arrays
 from deeplearn.data.tabular import Encoding, encode, fit_encoding
 from deeplearn.experiment import Evaluation, Experiment, Run, Trained
@@ -67,30 +67,6 @@ class Config(Run):
     batch: int = 256
     steps: int = 600
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(rate=2e-3, decay=0.01))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """Between prices and what the network predicts, which is about 0 with a spread of 1."""
-
-    reference: str | None
-    """The column whose price is the unit."""
-    log: bool
-    center: float
-    scale: float
-    typical: float
-    """A typical price."""
-
-    def units(self, table: Table) -> Float[np.ndarray, "N"]:
-        """What a price of 1 means in each row."""
-        return table[self.reference] if self.reference else np.ones(len(next(iter(table.values()))))
-
-    def from_price(self, price: Float[np.ndarray, "N"], unit: Float[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
-        return ((np.log(price / unit) if self.log else price / unit) - self.center) / self.scale
-
-    def to_price(self, value: Float[Array, "..."], unit: Float[Array, "..."]) -> Float[Array, "..."]:
-        value = value * jnp.float32(self.scale) + jnp.float32(self.center)
-        return (jnp.exp(value) if self.log else value) * unit
 
 
 def build(config: Config, encoding: Encoding) -> nn.Module:

@@ -49,6 +49,7 @@ NUMBERS = "area,price\n" + "".join(f"{i},{i}\n" for i in range(20))
         (NUMBERS + "21,on request\n", "line 22: 'on request' in column 'price' is no number"),
         ("name,day\n" + "a,2024-01-01\n" * 20 + "b,2024-02-30\n", "line 22: '2024-02-30' in column 'day' is no date"),
         ('a,b\n1,"x\ny"\n1\n', "line 4"),  # a quoted line break counts as a line
+        ('a,b\n"x\u2028y",1\n1\n', "line 3"),  # other separators of Unicode do not
         ('a,b\n1,"x\n', "check the quotes"),
         (b"a,b\n1,\xe9\n", "line 2 is not UTF-8"),
         ("a,a\n1,2\n", "line 1 has an empty or repeated column name"),

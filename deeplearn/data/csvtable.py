@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import io
 import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date
@@ -101,7 +102,7 @@ def _cells(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise DataError(f"{path}, line {line} is not UTF-8: save the file as UTF-8") from error
     first = text.split("\n", 1)[0]
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=max(",;\t", key=first.count), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
     rows, lines = [], []
     try:
         header = [name.strip() for name in next(reader, [])]

@@ -1,11 +1,13 @@
-"""Tables with a price to predict, and which of their rows are learnt from, calibrated on and tested on."""
+"""Tables with a price to predict: its scale, and which rows are learnt from, calibrated on and tested on."""
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from deeplearn.data import hotels, houses
 from deeplearn.data.csvtable import Table, describe, read_csv, require
@@ -52,6 +54,30 @@ class Part(NamedTuple):
 
     train: np.ndarray
     held: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Between prices and what the network predicts, which is about 0 with a spread of 1."""
+
+    reference: str | None
+    """The column whose price is the unit."""
+    log: bool
+    center: float
+    scale: float
+    typical: float
+    """A typical price."""
+
+    def units(self, table: Table) -> Float[np.ndarray, "N"]:
+        """What a price of 1 means in each row."""
+        return table[self.reference] if self.reference else np.ones(len(next(iter(table.values()))))
+
+    def from_price(self, price: Float[np.ndarray, "N"], unit: Float[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
+        return ((np.log(price / unit) if self.log else price / unit) - self.center) / self.scale
+
+    def to_price(self, value: Float[Array, "..."], unit: Float[Array, "..."]) -> Float[Array, "..."]:
+        value = value * jnp.float32(self.scale) + jnp.float32(self.center)
+        return (jnp.exp(value) if self.log else value) * unit
 
 
 HELD_OUT = 0.2
