@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from deeplearn.folder import write_text
 Sink = Callable[[int, Mapping[str, float]], None]
 REFRESH = 0.25
 """Seconds between redraws of the progress bar; the loop draws it, so that no thread competes with the training."""
+WINDOW = 3.0
+"""Seconds over which the speed is measured: steps end in groups, so single lines are milliseconds or seconds apart."""
 SYNC = 5.0
 """Seconds between syncs of the event file: tensorboardX waits for the disk each time, which takes milliseconds."""
 
@@ -50,7 +53,7 @@ class Log:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Record values such as {"train/loss": 0.3} after `step` updates; StorageError where the disk refuses."""
         numbers = {name: float(value) for name, value in values.items()}
-        for sink in self._sinks:
+        for sink in self._sinks if numbers else ():
             sink(step, numbers)
 
     def progress(self, step: int) -> None:
@@ -164,7 +167,7 @@ class _Console:
     def __init__(self, total_steps: int, quiet: bool):
         self._total, self._batch, self._quiet = total_steps, 0, quiet
         self._first: tuple[int, float] | None = None  # (step, time) after compilation, that is, after the first step.
-        self._last: tuple[int, float] | None = None  # The same where the rate is measured from.
+        self._marks: deque[tuple[int, float]] = deque()  # The same for the lines of the last seconds.
         self._drawn = 0.0
         self._bar: Any = None
 
@@ -175,7 +178,8 @@ class _Console:
     def progress(self, step: int) -> None:
         now = time.monotonic()
         if self._first is None:
-            self._first = self._last = (step, now)
+            self._first = (step, now)
+            self._marks.append(self._first)
         if self._bar is not None and now - self._drawn > REFRESH:
             self._drawn = now
             self._bar.update(self._bar.task_ids[0], completed=step)
@@ -194,14 +198,15 @@ class _Console:
             self._bar.update(self._bar.task_ids[0], completed=step, text=" | ".join([described(values), *speed]))
 
     def _speed(self, step: int) -> list[str]:
-        """Rate of about the last second, and the time left at the average rate; empty before there is one."""
+        """Rate of the last seconds, and the time left at the average rate; empty before there is one."""
         now = time.monotonic()
-        if self._first is None or self._last is None or step <= self._last[0]:
+        if self._first is None or step <= self._marks[-1][0]:
             return []
-        rate = (step - self._last[0]) / max(now - self._last[1], 1e-9)
+        self._marks.append((step, now))
+        while len(self._marks) > 2 and now - self._marks[1][1] > WINDOW:
+            self._marks.popleft()
+        rate = (step - self._marks[0][0]) / max(now - self._marks[0][1], 1e-9)
         left = (self._total - step) * (now - self._first[1]) / (step - self._first[0])
-        if now - self._last[1] > 1:  # Steps come in dispatches of many: less than a second would show these.
-            self._last = (step, now)
         examples = [f"{_short(rate * self._batch)} examples/s"] if self._batch else []
         return [", ".join([f"{_short(rate)} steps/s", *examples]), f"{_clock(left)} left"]
 

@@ -152,17 +152,18 @@ def _curves(joined: Sequence[System]) -> Iterator[str]:
     names = dict.fromkeys(n for s in joined for run in s.runs for log in run.histories for entry in log for n in entry)
     pictures: dict[str, dict[str, Any]] = {}
     for name in names:
-        split, _, metric = name.rpartition("/")
+        metric = name.rpartition("/")[2]
         for system in joined:
             line = _line(system.runs, name)
             if metric not in ("step", "seconds") and len(line[0]) > 1:
-                picture, label = (metric, split or metric) if len(joined) == 1 else (name, system.label)
+                picture, label = (metric, name) if len(joined) == 1 else (name, system.label)
                 pictures.setdefault(picture, {})[label] = line
     for name, series in pictures.items():
         values = [value for line in series.values() for value in line[1]]
         if min(values) < max(values):  # A constant, such as no skipped step, needs no picture.
             wide = 0 < 100 * min(values) < max(values)  # A linear axis would hide the end of the curve.
-            yield figures.curves(series, title=name, log_y=wide)
+            title = next(iter(series)) if len(joined) == len(series) == 1 else name
+            yield figures.curves(series, title=title, log_y=wide)
 
 
 def _line(runs: Sequence[Record], name: str) -> tuple[Sequence[float], ...]:

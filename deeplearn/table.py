@@ -96,10 +96,12 @@ def _labels(runs: Sequence[Record]) -> list[str]:
     names = [
         name for name in dict.fromkeys(n for k in knobs for n in k) if len({json.dumps(k.get(name)) for k in knobs}) > 1
     ]
-    names = sorted(names, key=lambda name: name != "model")[:4]  # More would not fit a table; the page lists all knobs.
+    names = sorted(names, key=lambda name: not name.startswith("model"))[
+        :4
+    ]  # More would not fit a table; the page lists all knobs.
     texts = [", ".join(_knob(name, k[name]) for name in names if name in k) for k in knobs]
     if len(runs) == 1:
-        texts = [str(knobs[0].get("model") or runs[0].experiment)]
+        texts = [str(knobs[0].get("model") or knobs[0].get("model.name") or runs[0].experiment)]
     return [text if text and texts.count(text) == 1 else run.folder.name for text, run in zip(texts, runs, strict=True)]
 
 
@@ -114,7 +116,7 @@ def decimals(values: Sequence[float]) -> int:
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
     if not largest:
         return 0
-    leading = math.floor(math.log10(largest))
+    leading = math.ceil(math.log10(largest)) - 1  # 1.0 as 0.99: an accuracy or a percentage looks like its neighbours.
     return max(0, 3 - leading) if leading >= -1 else min(8, 2 - leading)
 
 
@@ -126,7 +128,7 @@ def shown(value: Interval, places: int) -> tuple[str, str]:
 
 
 def _knob(name: str, value: Any) -> str:
-    return str(value) if name == "model" else f"{name}={value}"
+    return str(value) if name == "model" or name.endswith(".name") else f"{name}={value}"
 
 
 def _row(label: str, group: list[Record]) -> Row:
