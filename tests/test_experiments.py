@@ -1,0 +1,241 @@
+"""What every file in experiments/ promises by existing; docs/adding-a-task.md's `tumours.py` stands for a reader's own.
+
+An experiment is trained at its `SMOKE` knobs. Two comparisons are narrower than they look: dropout is off where
+ways of spreading are compared, since its mask is drawn for the rows of a device; and models with batch statistics are
+compared under jit only, since elsewhere the statistics are those of one device's rows.
+"""
+
+import ast
+import dataclasses
+import functools
+import inspect
+import json
+import re
+import shutil
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from deeplearn import catalog, run
+from deeplearn.evaluation import evaluate
+from deeplearn.experiment import Experiment, Run
+from deeplearn.fit import fit
+from deeplearn.parallel import make_mesh
+from deeplearn.step import State, variables
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = [*catalog.names(), "tumours.py"]
+STEPS = 24
+"""Enough for the loss to fall, with two logged windows on each side of a checkpoint half way."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Equal programs of several runs are compiled once."""
+    from jax.experimental.compilation_cache import compilation_cache
+
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in zip(names, (str(tmp_path_factory.mktemp("cache")), 0.1), strict=True):
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    name: str
+    module: ModuleType
+    config: Run
+    experiment: Experiment
+
+
+def with_knobs(config: Any, knobs: dict[str, Any]) -> Any:
+    """Set knobs by their dotted names."""
+    for name, value in knobs.items():
+        outer, _, inner = name.partition(".")
+        config = dataclasses.replace(
+            config, **{outer: with_knobs(getattr(config, outer), {inner: value})} if inner else {outer: value}
+        )
+    return config
+
+
+def without_dropout(config: Any) -> Any:
+    """All knobs named dropout at zero, at any depth."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    changed = {"dropout": 0.0} if "dropout" in values else {}
+    changed |= {name: without_dropout(value) for name, value in values.items() if dataclasses.is_dataclass(value)}
+    return dataclasses.replace(config, **changed)
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in NAMES])
+def case(request, tmp_path_factory) -> Case:
+    """An experiment at its smallest."""
+    name = request.param
+    if name == "tumours.py":
+        text = (ROOT / "docs" / "adding-a-task.md").read_text()
+        name = str(tmp_path_factory.mktemp("own") / name)
+        Path(name).write_text(re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1))
+    module = catalog.load(name)
+    config = with_knobs(module.Config(), getattr(module, "SMOKE", {}))
+    own = {"steps": STEPS, "log_every": STEPS // 4, "optimizer.warmup": 0, "mesh": "data=1"}
+    config = with_knobs(config, own)
+    return Case(name=name, module=module, config=config, experiment=module.experiment(config))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Learned:
+    folder: Path
+    state: State
+    results: dict[str, Any]
+    traces: dict[bool, int]
+    """How often the loss was traced, by whether for training."""
+
+
+@pytest.fixture(scope="module")
+def learned(case, tmp_path_factory) -> Learned:
+    """The experiment trained by the loop, with a checkpoint half way."""
+    traces, task = {True: 0, False: 0}, case.experiment.task
+
+    def loss(variables, batch, key, train):
+        traces[train] += 1
+        return task.loss(variables, batch, key, train)
+
+    watched = dataclasses.replace(case.experiment, task=dataclasses.replace(task, loss=loss))
+    half = dataclasses.replace(case.config, save_every=STEPS // 2, eval_every=STEPS // 2)
+    folder = tmp_path_factory.mktemp("learned")
+    state, results = fit(watched, half, folder)
+    return Learned(folder=folder, state=state, results=results, traces=traces)
+
+
+@pytest.fixture(scope="module")
+def result(case, tmp_path_factory) -> dict[str, Any]:
+    """result.json of the whole way from the file to the run folder, with competitor and figures."""
+    config = dataclasses.replace(case.config, workdir=tmp_path_factory.mktemp("run"))
+    folder = run.train(case.module, config, case.name)
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_it_learns(learned):
+    lines = [json.loads(line) for line in (learned.folder / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["train/loss"] for line in lines if "train/loss" in line]
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
+
+
+def test_it_resumes_to_the_bit(case, learned, tmp_path):
+    half = Path("checkpoints", str(STEPS // 2))
+    shutil.copytree(learned.folder / half, tmp_path / half)
+    state, _ = fit(dataclasses.replace(case.experiment, evaluations={}), case.config, tmp_path)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), learned.state, state)
+
+
+def test_it_compiles_once(case, learned):
+    # The look for convolutions, the shapes of the loop's carry, the program: however the run is cut into dispatches.
+    assert 1 <= learned.traces[True] <= 3
+    assert learned.traces[False] <= len(case.experiment.evaluations)
+
+
+def two_updates(case: Case, folder: Path, knobs: dict[str, Any]) -> Any:
+    """Parameters after two plain gradient steps: Adam would blow differences of rounding up where gradients vanish."""
+    config = dataclasses.replace(without_dropout(case.config), **{"steps": 2, "log_every": 2, **knobs})
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1))
+    plain = dataclasses.replace(case.module.experiment(config), optimizer=optimizer, evaluations={})
+    return fit(plain, config, folder)[0].params
+
+
+@pytest.fixture(scope="module")
+def on_one_device(case, tmp_path_factory) -> Any:
+    return two_updates(case, tmp_path_factory.mktemp("one"), {})
+
+
+@pytest.mark.parametrize(
+    "knobs", [{"mesh": "data=2"}, {"mesh": "data=2", "parallel": "shard_map"}, {"microbatches": 2}], ids=str
+)
+def test_spreading_does_not_change_the_numbers(case, knobs, on_one_device, tmp_path):
+    batch = jax.tree.map(jnp.asarray, case.experiment.train.at(0))
+    collections = set(jax.eval_shape(case.experiment.task.init, jax.random.key(0), batch))
+    if collections != {"params"} and knobs != {"mesh": "data=2"}:
+        pytest.skip(f"statistics of the batch: {', '.join(sorted(collections - {'params'}))}")
+    spread = two_updates(case, tmp_path, knobs)
+    # Two updates of norm 0.1 at most, in float32 sums of another order.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, np.asarray(b), atol=1e-5), on_one_device, spread)
+
+
+def test_metrics_do_not_depend_on_the_evaluation_batch(case, learned):
+    changed = {}
+    for name, evaluation in case.experiment.evaluations.items():
+        other = dataclasses.replace(
+            evaluation.source, batch=max(1, min(evaluation.source.batch, evaluation.source.size) * 2 // 3)
+        )
+        changed[name] = dataclasses.replace(evaluation, source=other)
+    again = evaluate(
+        dataclasses.replace(case.experiment, evaluations=changed), variables(learned.state), make_mesh("data=1")
+    )
+    assert again.keys() == learned.results.keys()
+    for name, value in learned.results.items():
+        np.testing.assert_allclose(again[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_results_hold_what_is_expected_and_what_the_competitor_is_compared_by(case, result):
+    for name in getattr(case.module, "EXPECTED", {}):
+        assert name in result["metrics"]
+    assert all(value is not None for value in result["metrics"].values())
+    for competitor, metrics in result["baseline"].items():
+        assert metrics.keys() <= result["metrics"].keys(), competitor
+
+
+def test_the_docstring_says_what_it_is_and_how_to_start_it(case):
+    assert f"deeplearn train {Path(case.name).name}" in case.module.__doc__
+    assert catalog.summary(Path(case.module.__file__)).endswith((".", ":"))
+
+
+def test_every_knob_is_read(case):
+    """As an attribute: in the experiment's file, or where the knob's class is defined; what `Run` has, in the core."""
+    core = sorted((ROOT / "deeplearn").glob("*.py"))
+    unread = []
+    for owner, knob in set(knobs_of(type(case.config))):
+        home = Path(inspect.getsourcefile(owner))
+        places = {Path(case.module.__file__), home, *(core if home.parent == ROOT / "deeplearn" else [])}
+        if not any(knob in attributes_read(place) for place in places):
+            unread.append(f"{owner.__name__}.{knob}")
+    assert not unread
+
+
+def knobs_of(cls: type) -> Iterator[tuple[type, str]]:
+    """(class that first has it, knob) for all knobs of a config and of the dataclasses inside it."""
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        yield (
+            next(base for base in reversed(cls.__mro__) if field.name in vars(base).get("__annotations__", {})),
+            field.name,
+        )
+        for kind in (hints[field.name], *typing.get_args(hints[field.name])):
+            if dataclasses.is_dataclass(kind):
+                yield from knobs_of(kind)
+
+
+@functools.cache
+def attributes_read(path: Path) -> set[str]:
+    tree = ast.walk(ast.parse(path.read_text()))
+    return {node.attr for node in tree if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", catalog.names())
+def test_the_default_reaches_what_it_promises(name, tmp_path):
+    module = catalog.load(name)
+    folder = run.train(module, dataclasses.replace(module.Config(), workdir=tmp_path), name)
+    metrics = json.loads((folder / "result.json").read_text())["metrics"]
+    for metric, (value, tolerance) in module.EXPECTED.items():
+        assert metrics[metric] == pytest.approx(value, abs=tolerance), metric

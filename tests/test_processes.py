@@ -1,0 +1,207 @@
+"""Several processes on this machine, each with two simulated devices, train one model together."""
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from points import Streamed
+from toy import RUN, Net, toy
+
+from deeplearn import checkpoint, cluster
+from deeplearn.errors import ConfigError
+from deeplearn.fit import fit
+
+TESTS = Path(__file__).parent
+MODEL = Net(width=1024)  # Its first kernel is large enough to be sliced over fsdp.
+CASES = {
+    "data": {},
+    "sliced, streamed": {"mesh": "fsdp=2,tensor=2"},
+    "shard_map": {"parallel": "shard_map"},
+}
+
+
+def experiment(case, run):
+    made = toy(run, model=MODEL, score=lambda predictions, examples: {"sum": float(examples["index"].sum())})
+    return dataclasses.replace(made, train=Streamed(arrays=made.train, wait=0.0)) if "streamed" in case else made
+
+
+WORKER = """
+import sys
+from deeplearn import cluster
+cluster.join()
+import dataclasses, json, pathlib
+import jax, numpy as np
+from deeplearn.errors import NumericalError
+from deeplearn.evaluation import scalars
+from deeplearn.fit import fit
+from deeplearn.parallel import fetched
+from test_processes import CASES, MODEL, experiment
+from toy import RUN, columns, toy
+assert (jax.process_count(), jax.device_count()) == (2, 4)
+here = pathlib.Path(sys.argv[1])
+own = f"process-{jax.process_index()}"
+for case, knobs in CASES.items():
+    run = dataclasses.replace(RUN, **knobs)
+    state, results = fit(experiment(case, run), run, here / case)
+    np.savez(here / case / own, *map(np.asarray, jax.tree.leaves(fetched(state.params))))
+    (here / case / f"{own}.json").write_text(json.dumps(scalars(results)))
+if sys.argv[2:] == ["diverge"]:
+    data = columns()
+    data["x"][:] = np.nan
+    try:
+        fit(toy(RUN, model=MODEL, data=data), RUN, here / "nan")
+    except NumericalError as error:
+        (here / f"{own}.txt").write_text(str(error))
+"""
+
+
+def start(folder, *command, count=2):
+    """The processes of one run, with their errors in `folder`/<rank>.err."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    common = os.environ | {
+        "PYTHONPATH": str(TESTS),
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=1",
+        "JAX_COORDINATOR_ADDRESS": address,
+        "JAX_COORDINATOR_BIND_ADDRESS": address,
+        "JAX_NUM_PROCESSES": str(count),
+        "DEEPLEARN_RUNTIME": "off",
+        "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "programs"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+    words, processes = [sys.executable, *map(str, command)], []
+    for rank in range(count):
+        own = common | {"JAX_PROCESS_ID": str(rank)}
+        with (folder / f"{rank}.err").open("w") as err:
+            processes.append(subprocess.Popen(words, env=own, stdout=subprocess.DEVNULL, stderr=err, cwd=folder))
+    return processes
+
+
+def codes(processes, seconds=300):
+    """Exit codes of processes that end within the time; those that do not are killed and fail the test."""
+    try:
+        return [process.wait(seconds) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def said(folder):
+    return "\n".join(path.read_text() for path in sorted(folder.glob("*.err")))
+
+
+pytestmark = pytest.mark.xdist_group("processes")  # One worker: the processes of two tests would fight for the cores.
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """Two processes that have trained all cases, and a run that diverges."""
+    folder = tmp_path_factory.mktemp("together")
+    assert codes(start(folder, "-c", WORKER, folder, "diverge")) == [0, 0], said(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """One process, one device."""
+    run = dataclasses.replace(RUN, mesh="data=1")
+    return fit(experiment("data", run), run, tmp_path_factory.mktemp("alone"))
+
+
+# float32 sums in another order, as in test_fit.py.
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_learn_what_one_learns(case, together, alone):
+    import jax
+
+    state, results = alone
+    ours = [np.load(together / case / f"process-{rank}.npz") for rank in range(2)]
+    for i, leaf in enumerate(jax.tree.leaves(state.params)):
+        np.testing.assert_array_equal(ours[0][f"arr_{i}"], ours[1][f"arr_{i}"])
+        np.testing.assert_allclose(ours[0][f"arr_{i}"], np.asarray(leaf), atol=1e-5)
+    for rank in range(2):
+        found = json.loads((together / case / f"process-{rank}.json").read_text())
+        assert found["test/accuracy"] == pytest.approx(results["test/accuracy"])
+        assert found["test/sum"] == results["test/sum"]  # The score saw every example once.
+
+
+def test_one_process_restores_what_two_have_saved(together):
+    import jax
+
+    run = dataclasses.replace(RUN, mesh="data=2")
+    state, _ = fit(experiment("sliced, streamed", run), run, together / "sliced, streamed")  # Nothing is left to train.
+    theirs = np.load(together / "sliced, streamed" / "process-0.npz")
+    for i, leaf in enumerate(jax.tree.leaves(state.params)):
+        np.testing.assert_array_equal(theirs[f"arr_{i}"], np.asarray(leaf))
+
+
+def test_all_processes_name_the_step_that_diverged(together):
+    first, second = ((together / f"process-{rank}.txt").read_text() for rank in range(2))
+    assert "steps 0 to 2" in first
+    assert first == second
+
+
+def wait_for(path, processes, seconds=300):
+    """Until a file or folder is there."""
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert all(process.poll() is None for process in processes), said(path.parent.parent)
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_signal_to_one_stops_both_at_one_step_and_both_go_on(tmp_path):
+    train = ["-m", "deeplearn", "train", TESTS / "points.py", "--workdir", tmp_path / "run", "--save-every", "20"]
+    processes = start(tmp_path, *train, "--steps", "100000", "--wait", "0.01")
+    wait_for(tmp_path / "run" / "checkpoints" / "20", processes)
+    processes[1].send_signal(signal.SIGTERM)
+    assert codes(processes, 30) == [143, 143], said(tmp_path)
+    stopped = checkpoint.steps(tmp_path / "run" / "checkpoints")[-1]
+    assert checkpoint.verify(tmp_path / "run" / "checkpoints" / str(stopped)) is None
+    for rank in range(2):
+        assert f"stopped by SIGTERM after step {stopped}, checkpoint saved" in (tmp_path / f"{rank}.err").read_text()
+
+    processes = start(tmp_path, *train, "--steps", str(stopped + 5), "--wait", "0.01")
+    assert codes(processes) == [0, 0], said(tmp_path)
+    assert f"restoring step {stopped}" in (tmp_path / "0.err").read_text()
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert set(result["baseline"]) == {"coin"}
+
+
+def test_when_one_is_killed_the_other_does_not_wait_for_it(tmp_path):
+    train = ["-m", "deeplearn", "train", TESTS / "points.py", "--workdir", tmp_path / "run", "--save-every", "20"]
+    processes = start(tmp_path, *train, "--steps", "100000", "--wait", "0.01")
+    wait_for(tmp_path / "run" / "checkpoints" / "20", processes)
+    processes[1].kill()
+    # Either the next sum fails, or JAX misses the heartbeats first and aborts.
+    code = codes(processes, cluster.HEARTBEAT_SECONDS + 30)[0]
+    assert code in (cluster.LOST, -signal.SIGABRT), said(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("environment", "several"),
+    [
+        ({}, False),
+        ({"SLURM_NTASKS": "4"}, False),  # A batch script, outside srun.
+        ({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}, True),
+        ({"SLURM_STEP_NUM_TASKS": "1"}, False),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"JAX_NUM_PROCESSES": "2"}, True),
+    ],
+)
+def test_what_a_launcher_says(environment, several):
+    assert cluster.several(environment) == several
+
+
+def test_a_launcher_that_says_half_is_an_error(monkeypatch):
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
+    with pytest.raises(ConfigError, match="JAX_PROCESS_ID"):
+        cluster.join()
