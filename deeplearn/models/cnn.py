@@ -17,7 +17,8 @@ class CNN(nn.Module):
     """
 
     classes: int
-    stages: int = 3
+    levels: int = 3
+    """Stages, each at half the resolution of the one before."""
     width: int = 32
     """Channels of the first stage; each later stage has twice as many."""
     depth: int = 2
@@ -31,7 +32,7 @@ class CNN(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B ... C"], *, train: bool) -> Float[Array, "B classes"]:
         space = tuple(range(1, x.ndim - 1))
-        for i in range(self.stages):
+        for i in range(self.levels):
             if i > 0:
                 x = max_pool(x)
             for j in range(self.depth):

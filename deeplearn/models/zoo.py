@@ -33,6 +33,10 @@ class Model:
     """Channels of the first stage (cnn, resnet) or of every token (vit, mixer)."""
     depth: int | None = None
     """Convolutions in each stage (cnn) or blocks (vit, mixer)."""
+    levels: int | None = None
+    """Resolutions that are looked at, each half of the one before (cnn)."""
+    kernel: int | None = None
+    """Side of a convolution's window (cnn)."""
     patch: int | None = None
     """Pixels along the side of a patch (vit, mixer)."""
     stem: Literal["imagenet", "cifar"] | None = None
