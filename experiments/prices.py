@@ -303,7 +303,7 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
     measure = "test/log_rmse" if config.log else "test/mae"
     results = {}
     for name in ("HistGradientBoosting", "RBF-SVR", "ridge"):
-        number = len(contenders.candidates(0, [])[name])
+        number = len(contenders.candidates(1, [2])[name])
         found = [compete(config, problem, [choice], name, i)[measure] for i in range(number)]
         results[name] = compete(config, problem, tests, name, int(np.argmin(found)))
     return results
@@ -331,7 +331,7 @@ PRESETS = {
     "ft-transformer": Config(model="ft-transformer", width=64, depth=3),
 }
 EXPECTED = {"test/mae": (21.5, 0.5), "test/coverage": (0.9, 0.02)}
-SMOKE = dict(data=Data(name="synthetic"), members=2, width=16, depth=1, bins=8)
+SMOKE = {"data.name": "ames", "members": 2, "width": 16, "depth": 1, "bins": 4}
 
 if __name__ == "__main__":
     run_file(__file__)
