@@ -5,9 +5,12 @@ and sha256 of every file is synced to disk and renamed into place. Restoring tak
 so a flipped byte leads to the older checkpoint, never to wrong numbers (Orbax itself restores flipped bytes silently).
 """
 
+import errno
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,6 +39,8 @@ class Store:
     def __init__(self, folder: Path, *, keep: int = 2):
         self.folder = folder.absolute()
         self._keep = keep
+        # What goes wrong is raised here, in one sentence; Orbax logs hundreds of lines about it besides.
+        logging.getLogger("absl").addFilter(_not_from_orbax)
         self._orbax = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler())
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="seal")
         self._pending: Future[None] | None = None
@@ -66,6 +71,8 @@ class Store:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if sum(leaf.nbytes for leaf in jax.tree.leaves(state)) > shutil.disk_usage(self.folder).free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # Before the rest of the disk is taken, too.
             if target.exists() and jax.process_index() == 0:
                 shutil.rmtree(target)  # Committed by Orbax but never sealed: the run died in between.
             self._orbax.save(target, args=ocp.args.StandardSave(_flat(state)))
@@ -94,7 +101,8 @@ class Store:
             raise self._not_saved(error) from error
 
     def _not_saved(self, error: Exception) -> StorageError:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        told = re.search(r"os_error_code='(\d+)'", str(error))  # TensorStore's way to pass the system's error on.
+        reason = os.strerror(int(told[1])) if told else getattr(error, "strerror", None) or str(error).splitlines()[0]
         safe = f"step {self.sealed} is safe" if self.sealed is not None else "older checkpoints are untouched"
         return StorageError(
             f"cannot write a checkpoint into {self.folder} ({reason}); {safe}; "
@@ -132,7 +140,7 @@ class Store:
         return step, self._orbax.restore(path, args=ocp.args.StandardRestore(target))
 
     def _newest(self) -> int | None:
-        """The newest step whose seal verifies. The first process chooses for all; an error of its own ends the others."""
+        """The newest step whose seal verifies. The first process chooses for all; its errors end the others, too."""
         if jax.process_count() == 1:
             return self._choose()
         chosen = self._choose() if jax.process_index() == 0 else None
@@ -158,6 +166,10 @@ class Store:
                 f"no checkpoint in {self.folder} verifies; restore it from a copy, or start again in a new --workdir."
             )
         return None
+
+
+def _not_from_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname
 
 
 def _say(message: str) -> None:

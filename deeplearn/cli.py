@@ -66,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"deeplearn: {error.filename}: {error.strerror}; --debug shows where.", file=sys.stderr)
         return cluster.fail(74)
+    except Exception:
+        cluster.lost()
+        raise
     return 0
 
 
@@ -109,9 +112,8 @@ def _parse(form: Any, words: list[str], *, verb: str, about: str, default: Any =
     import tyro
 
     arguments = {} if default is None else {"default": default}
-    return tyro.cli(
-        form, args=words, prog=f"deeplearn {verb}", description=about, config=(tyro.conf.AvoidSubcommands,), **arguments
-    )
+    style = (tyro.conf.AvoidSubcommands, tyro.conf.PositionalRequiredArgs)
+    return tyro.cli(form, args=words, prog=f"deeplearn {verb}", description=about, config=style, **arguments)
 
 
 def _list(words: list[str]) -> None:

@@ -9,7 +9,6 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from types import TracebackType
 
 from deeplearn.errors import ConfigError
 
@@ -56,7 +55,6 @@ def join() -> None:
             f"cannot join the other processes ({str(error).splitlines()[0]}); "
             "set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID for each, see docs/cluster.md."
         ) from error
-    sys.excepthook = _lost
 
 
 def first() -> bool:
@@ -74,10 +72,14 @@ def fail(code: int) -> int:
     return code
 
 
-def _lost(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Mostly the error of a sum that a dead process no longer takes part in."""
-    traceback.print_exception(kind, error, trace)
-    _end(LOST)
+def lost() -> None:
+    """End here, with the traceback, if this is one of several processes: call it where an unexpected error is handled.
+
+    Mostly it is the error of a sum that a dead process no longer takes part in.
+    """
+    if several(os.environ):
+        traceback.print_exc()
+        _end(LOST)
 
 
 def _end(code: int) -> None:

@@ -1,0 +1,205 @@
+"""What users do to runs and machines to files: the command line in a process of its own, stopped, starved, damaged."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deeplearn import checkpoint
+from deeplearn.checkpoint import Store
+from deeplearn.errors import StorageError
+
+TESTS = Path(__file__).parent
+STEPS = 400
+WAIT = 0.01  # seconds a step: the run below lasts at least four seconds, so that it can be stopped half way
+pytestmark = pytest.mark.xdist_group("reliability")  # One worker trains the run that is compared with.
+ANSWER = 30  # seconds from a signal to the end of the process; measured: 0.3, the rest is for a busy machine
+SEED = random.SystemRandom().randrange(2**32)
+"""Moments and faults differ from run to run; a failure prints it."""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """One device, and one cache of compiled programs for all processes of this file."""
+    flags = "--xla_backend_optimization_level=1"
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return os.environ | {"PYTHONPATH": str(TESTS), "XLA_FLAGS": flags, "XDG_CACHE_HOME": cache, "NPROC": "1"}
+
+
+def start(environment, workdir, *knobs, steps=STEPS, prefix=()):
+    """`deeplearn train` of the toy experiment."""
+    words = [sys.executable, "-m", "deeplearn", "train", str(TESTS / "points.py"), "--workdir", str(workdir)]
+    words += ["--steps", str(steps), "--save-every", "50", "--wait", str(WAIT), *knobs]
+    return subprocess.Popen(
+        [*prefix, *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process, seconds=120):
+    """(exit code, what it said)."""
+    try:
+        said = process.communicate(timeout=seconds)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, said
+
+
+def saved(workdir):
+    """path -> array of the newest checkpoint, and its step."""
+    with Store(workdir / "checkpoints") as store:
+        step, arrays = store.arrays()
+    return step, {name: np.asarray(leaf) for name, leaf in arrays.items()}
+
+
+def newest(workdir):
+    return max(checkpoint.steps(workdir / "checkpoints"), default=0)
+
+
+def reaches(process, workdir, step, seconds=120):
+    """Wait until a checkpoint of at least that step is there."""
+    end = time.monotonic() + seconds
+    while newest(workdir) < step:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def whole(environment, tmp_path_factory):
+    """The run that nothing happened to."""
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    code, said = finish(start(environment, workdir))
+    assert code == 0, said
+    return workdir
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "run")
+
+
+def test_a_run_stopped_and_killed_ends_with_the_same_bits(whole, environment, tmp_path, record_property):
+    workdir, moments = tmp_path / "run", random.Random(SEED)
+    for sent, from_step in ((signal.SIGTERM, 0), (signal.SIGKILL, 100), (signal.SIGINT, 200)):
+        process = start(environment, workdir)
+        reaches(process, workdir, from_step + 50)
+        time.sleep(moments.uniform(0, 50 * WAIT))
+        before = time.monotonic()
+        process.send_signal(sent)
+        code, said = finish(process)
+        seconds = time.monotonic() - before
+        record_property(sent.name, seconds)
+        if sent == signal.SIGKILL:
+            assert code == -sent
+            continue
+        assert code == 128 + sent, said
+        assert seconds < ANSWER
+        assert f"stopped by {sent.name} after step {newest(workdir)}, checkpoint saved" in said
+        assert checkpoint.verify(workdir / "checkpoints" / str(newest(workdir))) is None
+    code, said = finish(start(environment, workdir))
+    assert code == 0, said
+    (step, parts), (_, expected) = saved(workdir), saved(whole)
+    assert step == STEPS
+    for name, leaf in expected.items():
+        np.testing.assert_array_equal(parts[name], leaf, err_msg=f"{name}, seed {SEED}")
+
+
+def test_a_full_disk_ends_the_run_and_spares_older_checkpoints(environment, tmp_path):
+    """A limit on the size of files stands for the full disk: any user can set it, and writing fails half way, too."""
+    workdir = tmp_path / "run"
+    wide = ("--width", "10000")  # 2 MB of state, so that only the checkpoint hits the limit
+    code, said = finish(start(environment, workdir, *wide, steps=4))
+    assert code == 0, said
+    limited = ("sh", "-c", 'ulimit -f 1000; exec "$@"', "sh")  # blocks of 512 bytes
+    code, said = finish(start(environment, workdir, *wide, steps=6, prefix=limited))
+    assert code == 74, said
+    error = said.strip().splitlines()[-1]
+    assert error.startswith("deeplearn: cannot write a checkpoint into")
+    assert "(File too large); older checkpoints are untouched" in error
+    assert "run again to resume" in error
+    assert saved(workdir)[0] == 4
+    assert not list((workdir / "checkpoints").glob("*tmp*"))
+
+
+def test_a_disk_too_full_for_a_checkpoint_is_not_filled_up(copy, monkeypatch):
+    step, arrays = saved(copy)
+    usage = shutil.disk_usage(copy)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(StorageError, match="No space left on device"), Store(copy / "checkpoints") as store:
+        store.save(step + 1, arrays)
+    assert checkpoint.steps(copy / "checkpoints") == [step - 50, step]
+
+
+def test_a_folder_that_cannot_be_written_to_ends_the_run_at_once(environment, tmp_path):
+    shut = Path("/proc") if os.getuid() == 0 else tmp_path / "shut"  # Root may write everywhere else.
+    if os.getuid():
+        shut.mkdir(mode=0o500)
+    code, said = finish(start(environment, shut / "run"))
+    assert code == 74, said
+    assert said.strip().splitlines()[-1].startswith(f"deeplearn: cannot write {shut / 'run'}")
+    assert "Traceback" not in said
+
+
+def test_bad_numbers_end_the_run_with_their_steps_and_leaves(environment, tmp_path):
+    code, said = finish(start(environment, tmp_path / "run", "--broken"))
+    assert code == 70, said
+    assert "steps 0 to 2" in said
+    assert "kernel" in said.strip().splitlines()[-1]
+    assert "Traceback" not in said
+    assert not checkpoint.steps(tmp_path / "run" / "checkpoints")
+
+
+def flipped(data, where):
+    data[where] ^= 1 << (where % 8)
+
+
+def zeroed(data, where):
+    data[where : where + 512] = bytes(len(data[where : where + 512]))
+
+
+def cut(data, where):
+    del data[where:]
+
+
+def doubled(data, where):
+    data[where:where] = data[where : where + 64]
+
+
+def test_a_damaged_checkpoint_is_never_taken_for_a_whole_one(copy):
+    faults = random.Random(SEED)
+    step = copy / "checkpoints" / str(STEPS)
+    files = [path for path in sorted(step.rglob("*")) if path.is_file() and path.stat().st_size]
+    done = 0
+    while done < 200:
+        path, fault = faults.choice(files), faults.choice([flipped, zeroed, cut, doubled])
+        before = path.read_bytes()
+        after = bytearray(before)
+        fault(after, faults.randrange(len(before)))
+        if after == before:
+            continue  # Zeros where there were zeros.
+        path.write_bytes(after)
+        assert checkpoint.verify(step) is not None, f"{fault.__name__} of {path.name}, seed {SEED}"
+        path.write_bytes(before)
+        done += 1
+    assert checkpoint.verify(step) is None
+
+
+def test_a_run_goes_on_from_the_older_checkpoint_when_the_newest_is_damaged(whole, copy, environment):
+    data = max((copy / "checkpoints" / str(STEPS)).rglob("*"), key=lambda path: path.stat().st_size)
+    content = bytearray(data.read_bytes())
+    flipped(content, len(content) // 2)
+    data.write_bytes(content)
+    code, said = finish(start(environment, copy))
+    assert code == 0, said
+    assert f"checkpoint {STEPS} is damaged ({data.relative_to(copy / 'checkpoints' / str(STEPS))} has changed)" in said
+    assert "restoring step 350" in said
+    for name, leaf in saved(whole)[1].items():
+        np.testing.assert_array_equal(saved(copy)[1][name], leaf)
