@@ -46,7 +46,7 @@ class Config(Run):
     data: Data = field(default_factory=Data)
     model: Literal["tabm", "ft-transformer"] = "tabm"
     """An ensemble of perceptrons that share weights (one member: a plain perceptron), or attention among columns."""
-    members: int = 16
+    members: int = 8
     """Perceptrons in the ensemble."""
     width: int = 128
     """Features of a hidden layer, or of a token."""
@@ -65,7 +65,7 @@ class Config(Run):
     coverage: float = 0.9
     """Share of the truths that the intervals are to hold."""
     batch: int = 256
-    steps: int = 600
+    steps: int = 400
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(rate=2e-3, decay=0.01))
 
 
@@ -326,7 +326,7 @@ def compete(config: Config, problem: Problem, tests: list[Part], name: str, sett
 PRESETS = {
     "hotels": Config(),
     "hotels-random": Config(data=Data(honest=False)),
-    "ames": Config(data=Data(name="ames", folds=5)),
+    "ames": Config(data=Data(name="ames", folds=5), members=4, batch=128, steps=600),
     "synthetic-hotels": Config(data=Data(name="synthetic"), harmonics=3),
     "ft-transformer": Config(model="ft-transformer", width=64, depth=3),
 }
