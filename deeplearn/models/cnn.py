@@ -1,5 +1,6 @@
 """A small convolutional network for small images and short signals."""
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -17,8 +18,8 @@ class CNN(nn.Module):
     """
 
     classes: int
-    levels: int = 3
-    """Stages, each at half the resolution of the one before."""
+    levels: int | None = None
+    """Stages, each at half the resolution of the one before; by default as many as leave 4 pixels a side or more."""
     width: int = 32
     """Channels of the first stage; each later stage has twice as many."""
     depth: int = 2
@@ -32,7 +33,8 @@ class CNN(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B ... C"], *, train: bool) -> Float[Array, "B classes"]:
         space = tuple(range(1, x.ndim - 1))
-        for i in range(self.levels):
+        levels = max(int(math.log2(min(x.shape[1:-1]) / 4)) + 1, 1) if self.levels is None else self.levels
+        for i in range(levels):
             if i > 0:
                 x = max_pool(x)
             for j in range(self.depth):

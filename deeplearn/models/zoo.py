@@ -1,6 +1,6 @@
 """The image models by the names of their papers."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import flax.linen as nn
@@ -52,11 +52,21 @@ class Model:
 def build(model: Model, classes: int) -> nn.Module:
     """The Linen module; ConfigError where the architecture lacks a knob that was set."""
     module = architecture(model.name, classes)
-    knobs = {key: value for key, value in asdict(model).items() if key not in ("name", "dtype") and value is not None}
-    for key in knobs:
+    knobs = {
+        "width": model.width,
+        "depth": model.depth,
+        "levels": model.levels,
+        "kernel": model.kernel,
+        "patch": model.patch,
+        "stem": model.stem,
+        "norm": model.norm,
+        "dropout": model.dropout,
+    }
+    given = {key: value for key, value in knobs.items() if value is not None}
+    for key in given:
         if not hasattr(module, key):
             raise ConfigError(f"model.name={model.name} has no {key}: leave model.{key} out")
-    return module.clone(dtype=jnp.dtype(model.dtype), **knobs)
+    return module.clone(dtype=jnp.dtype(model.dtype), **given)
 
 
 def architecture(name: Name, classes: int) -> nn.Module:
