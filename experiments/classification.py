@@ -64,7 +64,7 @@ class Config(Run):
     """Knobs of image classification."""
 
     data: Data = field(default_factory=Data)
-    model: Model = field(default_factory=Model)
+    model: Model = field(default_factory=lambda: Model(name="cnn", width=64))
     augment: Augment = field(
         default_factory=lambda: Augment(shift=0.1, rotate=10.0, scale=0.15, shear=0.15, elastic=0.02)
     )
@@ -267,8 +267,16 @@ STRONG = Augment(randaugment=2, magnitude=10.0, mixup=0.2)
 PRESETS = {
     "digits": Config(),
     "digits-10fold": Config(data=Data(shuffled=True), seeds=10),
-    "mnist5k": Config(data=Data(name="mnist5k")),
-    "mnist1d": Config(data=Data(name="mnist1d")),
+    # A quarter of the width of the digits' and half the steps: 99.5 % on the validation part already.
+    "mnist5k": Config(data=Data(name="mnist5k"), model=Model(name="cnn", width=16), steps=800),
+    # Signals have no rotation or shear; the generator itself shifts them around, scales them and adds noise.
+    "mnist1d": Config(
+        data=Data(name="mnist1d"),
+        model=Model(name="cnn", width=32, levels=3, kernel=5),
+        augment=Augment(shift=0.2, scale=0.1, noise=0.03, fill="wrap"),
+        steps=1500,
+        batch=128,
+    ),
     # LeCun et al. (1998): 20 passes, test error 0.95 % without distortions.
     "mnist-lenet": Config(
         data=Data(name="mnist"),

@@ -23,6 +23,14 @@ def home(tmp_path_factory):
     return home
 
 
+def test_the_readme_shows_the_same_file():
+    blocks = [
+        re.search(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+        for name in ("README.md", "docs/adding-a-task.md")
+    ]
+    assert blocks[0].group(1) == blocks[1].group(1)
+
+
 def test_the_result_holds_metrics_competitor_and_intervals(home):
     result = json.loads((home / "run" / "result.json").read_text())
     assert result["metrics"]["test/accuracy"] > 0.93
