@@ -7,7 +7,7 @@ regression on the same split.
 By default scikit-learn's 8x8 digits of writers the model has not seen: 98 % in about a minute on two cores (SVM 96.8).
     deeplearn train classification --seeds 5
     deeplearn train classification --preset mnist5k
-    deeplearn train classification --data.path photos      # photos/CLASS/*.png, any size, grey or colour
+    deeplearn train classification --data.path photos --model.width 16    # photos/CLASS/*.png, any size, grey or colour
     deeplearn train classification --choose                # compare knobs on the validation part, not on the test
     deeplearn predict runs/latest image.png
 """
