@@ -27,6 +27,7 @@ class Config(classification.Config):
     sizes: tuple[int, ...] = (50, 100, 200, 400, 800, 1600, 3200)
     """Numbers of training images."""
     data: classification.Data = field(default_factory=lambda: classification.Data(name="mnist5k"))
+    model: classification.Model = field(default_factory=lambda: classification.Model(name="cnn", width=16))
     steps: int = 600
 
 
