@@ -120,9 +120,11 @@ def learned(case, tmp_path_factory) -> Learned:
 
 @pytest.fixture(scope="module")
 def result(case, tmp_path_factory) -> dict[str, Any]:
-    """result.json of the whole way from the file to the run folder, with competitor and figures."""
+    """result.json of the way from the file to the run folder; competitors take minutes, and have tests of their own."""
     config = dataclasses.replace(case.config, workdir=tmp_path_factory.mktemp("run"))
-    folder = run.train(case.module, config, case.name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(case.module, "baseline", raising=False)
+        folder = run.train(case.module, config, case.name)
     return json.loads((folder / "result.json").read_text())
 
 
@@ -187,12 +189,9 @@ def test_metrics_do_not_depend_on_the_evaluation_batch(case, learned):
         np.testing.assert_allclose(again[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
-def test_results_hold_what_is_expected_and_what_the_competitor_is_compared_by(case, result):
-    for name in getattr(case.module, "EXPECTED", {}):
-        assert name in result["metrics"]
+def test_results_hold_what_is_expected(case, result):
+    assert getattr(case.module, "EXPECTED", {}).keys() <= result["metrics"].keys()
     assert all(value is not None for value in result["metrics"].values())
-    for competitor, metrics in result["baseline"].items():
-        assert metrics.keys() <= result["metrics"].keys(), competitor
 
 
 def test_the_docstring_says_what_it_is_and_how_to_start_it(case):
@@ -232,9 +231,12 @@ def attributes_read(path: Path) -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", catalog.names())
 def test_the_default_reaches_what_it_promises(name, tmp_path):
     module = catalog.load(name)
+    if not hasattr(module, "EXPECTED"):
+        pytest.skip("promises no number")
     folder = run.train(module, dataclasses.replace(module.Config(), workdir=tmp_path), name)
     metrics = json.loads((folder / "result.json").read_text())["metrics"]
     for metric, (value, tolerance) in module.EXPECTED.items():
