@@ -50,16 +50,16 @@ def optimizer() -> optax.GradientTransformation:
     return optax.adamw(RATE, weight_decay=1e-2)
 
 
-def cases() -> dict[str, Case]:
-    """By name; the first five are those that PyTorch twins exist for."""
+def cases(batch: int | None = None) -> dict[str, Case]:
+    """By name, with its own batch or this one; the first five are those that PyTorch twins exist for."""
     return {
-        "mlp": images(MLP(10), 128, (8, 8, 1)),
-        "lenet": images(LeNet(10), 128, (28, 28, 1)),
-        "resnet18": images(ResNet(10, stages=(2, 2, 2, 2), stem="cifar"), 32, (32, 32, 3)),
-        "gnmt": sentences(GNMT(VOCABULARY, dropout=0.0), 32),
-        "transformer": sentences(Transformer(VOCABULARY, layers=2, dropout=0.0), 32),
-        "vit": images(ViT(10, width=192, depth=4, heads=3, patch=4), 32, (32, 32, 3)),
-        "resnet50": images(ResNet(1000, stages=(3, 4, 6, 3), bottleneck=True), 8, (224, 224, 3)),
+        "mlp": images(MLP(10), batch or 128, (8, 8, 1)),
+        "lenet": images(LeNet(10), batch or 128, (28, 28, 1)),
+        "resnet18": images(ResNet(10, stages=(2, 2, 2, 2), stem="cifar"), batch or 32, (32, 32, 3)),
+        "gnmt": sentences(GNMT(VOCABULARY, dropout=0.0), batch or 32),
+        "transformer": sentences(Transformer(VOCABULARY, layers=2, dropout=0.0), batch or 32),
+        "vit": images(ViT(10, width=192, depth=4, heads=3, patch=4), batch or 32, (32, 32, 3)),
+        "resnet50": images(ResNet(1000, stages=(3, 4, 6, 3), bottleneck=True), batch or 8, (224, 224, 3)),
     }
 
 

@@ -4,16 +4,22 @@ comparison, and idle threads of one library do not disturb another.
 The parent speaks JSON lines: first a job, then `[first call, calls]`, each answered by the seconds these calls took.
 """
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from deeplearn.errors import ConfigError
+
+Builder = Callable[[Mapping[str, Any]], tuple[Callable[..., float | None], dict[str, Any]]]
+"""job -> (run, facts); `run(first call, calls)` may return its own seconds, else it is timed from outside."""
 
 
 class Worker:
@@ -23,56 +29,96 @@ class Worker:
         ConfigError: the process ended; with the last line it said.
     """
 
-    def __init__(self, job: Mapping[str, Any], environment: Mapping[str, str]):
+    facts: Mapping[str, Any]
+    """What the candidate tells about itself, once `wait` has been called for the first time."""
+
+    def __init__(self, job: Mapping[str, Any], environment: Mapping[str, str], *, wait: bool = True):
+        # Not a pipe: one that nobody reads fills up and stops the process.
+        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.said,
             text=True,
             env=dict(environment),
             cwd=Path(__file__).parent.parent,
         )
-        self.facts = self._ask(job)
+        self.ask(job)
+        if wait:
+            self.facts = self.wait()
 
     def sample(self, number: int, calls: int) -> float:
         """Seconds of `calls` calls."""
-        return self._ask([number, calls])["seconds"]
+        self.ask([number, calls])
+        return self.wait()["seconds"]
 
-    def _ask(self, message: Any) -> dict[str, Any]:
-        try:
+    def ask(self, message: Any) -> None:
+        """Send without waiting for the answer; several workers then work at once."""
+        with contextlib.suppress(OSError):  # `wait` says why the process ended.
             self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
-            return json.loads(self.process.stdout.readline())
-        except (OSError, ValueError) as error:
-            said = (self.process.stderr.read().strip().splitlines() or ["nothing"])[-1]
-            raise ConfigError(f"the process that measures ended and said: {said}") from error
+
+    def wait(self) -> dict[str, Any]:
+        """The answer to the oldest question."""
+        line = self.process.stdout.readline()
+        if line:
+            return json.loads(line)
+        self.process.wait()
+        self.said.seek(0)
+        said = (self.said.read().strip().splitlines() or ["nothing"])[-1]
+        self.close()
+        raise ConfigError(f"the process that measures ended and said: {said}")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, if it has not ended by itself."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        for stream in (self.process.stdout, self.said):
+            stream.close()
+        with contextlib.suppress(OSError):  # What was asked last may never have been read.
+            self.process.stdin.close()
 
 
 def serve() -> None:
-    """The other end: build the step that the job names, then answer until the input ends."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # What a library prints must not be taken for an answer.
+    """The other end: build what the job names, then answer until the input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # What a library prints, such as Gloo, must not be taken for an answer.
 
     def say(message: Any) -> None:
         answers.write(json.dumps(message) + "\n")
         answers.flush()
 
-    job = json.loads(sys.stdin.readline())
-    start = time.perf_counter()
-    run, facts = {"jax": _jax_step, "torch": _torch_step}[job["library"]](job)
-    say({**facts, "ready": time.perf_counter() - start})
+    run, facts = _builder(job := json.loads(sys.stdin.readline()))(job)
+    say(facts)
     for line in sys.stdin:
-        number, calls = json.loads(line)
         start = time.perf_counter()
-        run(number, calls)
-        say({"seconds": time.perf_counter() - start})
+        own = run(*json.loads(line))
+        say({"seconds": time.perf_counter() - start if own is None else own})
+
+
+def _builder(job: Mapping[str, Any]) -> Builder:
+    """What makes the step or loop; PyTorch is imported where it is asked for only."""
+    library = job["library"]
+    if library in ("torch", "dataloader"):
+        from benchmarks.peers import loader
+
+        return {"torch": _torch_step, "dataloader": loader.loop}[library]
+    from benchmarks import loops, spread
+
+    return {
+        "spread": spread.step,
+        "jax": _jax_step,
+        "ours": loops.ours,
+        "steps_alone": loops.steps_alone,
+        "flax_example": loops.flax_example,
+    }[library]
 
 
 def _jax_step(job: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
