@@ -142,3 +142,17 @@ def test_competitors_learn(tmp_path):
     _, part = parts(problem, Data(path=path))
     for name in ("HistGradientBoosting", "RBF-SVR", "ridge"):
         assert prices.compete(prices.Config(), problem, [part], name, 0)["test/r2"] > 0.95, name
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("reference", [None, "lead_days"])
+def test_the_scale_leads_back_to_the_price(log, reference):
+    problem = load(Data(name="synthetic"))
+    table = problem.table | {"lead_days": problem.table["lead_days"] + 1}
+    problem = problem._replace(table=table, reference=reference)
+    _, part = parts(problem, Data(name="synthetic"))
+    _, scale = prices.fitted_on(prices.Config(log=log), problem, part)
+    unit = scale.units(table)
+    target = scale.from_price(problem.price, unit)
+    assert abs(target[part.train].mean()) < 1e-6 and target[part.train].std() == pytest.approx(1)
+    np.testing.assert_allclose(scale.to_price(np.float32(target), np.float32(unit)), problem.price, rtol=1e-4)

@@ -55,7 +55,7 @@ def fit_encoding(table: Table, *, bins: int = 48, rare: int = 5, harmonics: int 
 
     Args:
         table: the training rows' features (not the target).
-        bins: quantile bins for each number at most (48: Gorishniy et al., 2022, use 2 to 256; more did not help here).
+        bins: quantile bins for each number at most (Gorishniy et al., 2022, use 2 to 256).
         rare: a category value seen less often counts as unknown, so that the unknown one is trained too.
         harmonics: sines and cosines of the year in which a date is written; three follow a season of two months.
 
