@@ -18,7 +18,8 @@ class Interrupted(DeeplearnError):
 
     def __init__(self, number: int, step: int, folder: Path):
         super().__init__(
-            f"stopped by {signal.Signals(number).name} after step {step}, checkpoint saved; resume with --workdir {folder}"
+            f"stopped by {signal.Signals(number).name} after step {step}, checkpoint saved; "
+            f"resume with --workdir {folder}"
         )
         self.exit_code = 128 + number
 
@@ -27,8 +28,8 @@ class Interrupted(DeeplearnError):
 def signals() -> Iterator[Callable[[int], int | None]]:
     """A function of the step that tells the signal to stop on, if any. A second Ctrl-C interrupts at once.
 
-    With several processes JAX's own notifier listens to SIGTERM and makes all of them agree on one step; a Python handler
-    would displace it, so none is installed. The step must then be asked about equally often by all.
+    With several processes JAX's own notifier listens to SIGTERM and makes all of them agree on one step; a Python
+    handler would displace it, so none is installed. The step must then be asked about equally often by all.
     """
     received: list[int] = []
     if jax.process_count() > 1:
