@@ -56,10 +56,25 @@ def table(runs: Sequence[Record], format: Format = "github") -> str:
 
 
 def by_experiment(runs: Sequence[Record]) -> dict[str, list[Record]]:
-    groups: dict[str, list[Record]] = {}
+    """Title -> runs that may be compared: one experiment on one data set (the same `data` knobs)."""
+    groups: dict[tuple[str, str], list[Record]] = {}
     for run in runs:
-        groups.setdefault(run.experiment, []).append(run)
-    return groups
+        groups.setdefault((run.experiment, json.dumps(run.config.get("data"), sort_keys=True)), []).append(run)
+    titles: dict[str, list[Record]] = {}
+    for (experiment, _), group in groups.items():
+        siblings = [other[0] for (name, _), other in groups.items() if name == experiment]
+        titles[" · ".join([experiment, *_telling(group[0], siblings)])] = group
+    return titles
+
+
+def _telling(run: Record, siblings: Sequence[Record]) -> list[str]:
+    """The data knobs that tell a group from the others; one that is off says so only where it is alone."""
+    data = [flat(sibling.config.get("data") or {}) for sibling in siblings]
+    own = flat(run.config.get("data") or {})
+    differing = [name for name in own if any(other.get(name) != own[name] for other in data)]
+    on = [name for name in differing if own[name] not in (None, False)]
+    alone = all(any(other.get(name) != own[name] for name in on) for other in data if other != own)
+    return [_knob(name, own[name]) for name in (on if alone else differing)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +143,7 @@ def shown(value: Interval, places: int) -> tuple[str, str]:
 
 
 def _knob(name: str, value: Any) -> str:
-    return str(value) if name == "model" or name.endswith(".name") else f"{name}={value}"
+    return str(value) if name in ("name", "model") or name.endswith(".name") else f"{name}={value}"
 
 
 def _row(label: str, group: list[Record]) -> Row:

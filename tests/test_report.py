@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -170,3 +171,27 @@ def test_which_end_is_good() -> None:
 @pytest.mark.parametrize(("value", "places"), [(0.98, 4), (22.67, 2), (1532.0, 0), (0.07, 4), (0.00745, 5), (0.0, 0)])
 def test_decimals(value: float, places: int) -> None:
     assert decimals([value, -value / 3]) == places
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    name: str = "digits"
+    shuffled: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnData(Config):
+    data: Data = Data()
+
+
+def test_runs_on_different_data_are_not_compared_in_one_table(tmp_path: Path) -> None:
+    sets = Data(), Data(name="mnist5k"), Data(shuffled=True)
+    made = [make_run(tmp_path / str(i), OnData(data=data), 0.9 + i / 100) for i, data in enumerate(sets)]
+    text = table([load_run(folder) for folder in made], "github")
+    titles = re.findall("^### (.*)$", text, re.MULTILINE)
+    assert titles == [
+        "classification · digits · shuffled=False",
+        "classification · mnist5k",
+        "classification · digits · shuffled=True",
+    ]
+    assert text.count("RBF-SVM") == 3
