@@ -84,7 +84,9 @@ def begin(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mesh, st
     restored = store.restore(target)
     if restored is not None:
         return restored[1], shardings
-    return jax.jit(build, out_shardings=shardings)(keys), shardings
+    # Initialisation runs once: on a CPU, optimising its random numbers takes longer than drawing them unoptimised.
+    quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    return jax.jit(build, out_shardings=shardings, compiler_options=quick)(keys), shardings
 
 
 def _first(value: Array) -> Array:

@@ -1,6 +1,6 @@
 """How accuracy grows with the number of training images: a convolutional network and an RBF-SVM on the same images.
 
-Krizhevsky et al. (2012) in miniature: with more images the network gains more than the machine.
+The network needs fewer images for the same accuracy: its lead is largest with a hundred and still there with all.
     deeplearn train data_size                       # up to 3200 images of MNIST, about ten minutes on two cores
     deeplearn train data_size --data.name digits --sizes 50 100 200 400 700
 """
