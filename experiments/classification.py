@@ -26,7 +26,7 @@ import optax
 from jaxtyping import Array, Float
 
 from deeplearn.cli import run_file
-from deeplearn.competitors import classifiers, compete
+from deeplearn.competitors.images import classifiers, compete
 from deeplearn.data import augment, images
 from deeplearn.data.augment import Augment
 from deeplearn.data.images import Images, Splits

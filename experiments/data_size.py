@@ -12,7 +12,7 @@ import numpy as np
 
 from deeplearn import catalog
 from deeplearn.cli import run_file
-from deeplearn.competitors import classifiers, compete
+from deeplearn.competitors.images import classifiers, compete
 from deeplearn.experiment import Experiment, Trained
 from deeplearn.fit import fit
 from deeplearn.folder import load_run

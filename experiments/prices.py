@@ -20,8 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from deeplearn import conformal, contenders, optimizer
+from deeplearn import conformal, optimizer
 from deeplearn.cli import run_file
+from deeplearn.competitors import prices as competitors
 from deeplearn.config import from_json, to_json
 from deeplearn.data.csvtable import Table, read_csv, require, take
 from deeplearn.data.prices import Data, Part, Problem, Scale, copies, inner, load, parts
@@ -302,7 +303,7 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
     measure = "test/log_rmse" if config.data.folds else "test/mae"  # as the literature judges houses, and rooms
     results = {}
     for name in ("HistGradientBoosting", "RBF-SVR", "ridge"):
-        number = len(contenders.candidates(1, [2])[name])
+        number = len(competitors.candidates(1, [2])[name])
         found = [compete(config, problem, [choice], name, i)[measure] for i in range(number)]
         results[name] = compete(config, problem, tests, name, int(np.argmin(found)))
     return results
@@ -313,10 +314,10 @@ def compete(config: Config, problem: Problem, tests: list[Part], name: str, sett
     prices = []
     for part in tests:
         encoding, scale = fitted_on(config, problem, part)
-        x, held = (contenders.design(encode(encoding, take(problem.table, rows))) for rows in part)
-        model = contenders.candidates(len(encoding.numbers), encoding.cardinalities)[name][setting]
+        x, held = (competitors.design(encode(encoding, take(problem.table, rows))) for rows in part)
+        model = competitors.candidates(len(encoding.numbers), encoding.cardinalities)[name][setting]
         units = scale.units(problem.table)
-        contenders.fit(name, model, x, scale.from_price(problem.price[part.train], units[part.train]))
+        competitors.fit(name, model, x, scale.from_price(problem.price[part.train], units[part.train]))
         value = jnp.asarray(model.predict(held), jnp.float32)
         prices.append(scale.to_price(value, jnp.asarray(units[part.held], jnp.float32)))
     return scored(np.concatenate(prices), problem.price[np.concatenate([part.held for part in tests])])

@@ -1,0 +1,1 @@
+"""The classical methods that experiments are measured beside, on the same split."""
