@@ -18,8 +18,8 @@ from benchmarks.timing import Budget, Ratio, measure
 from benchmarks.worker import Worker
 
 LOOPS: dict[str, dict[str, Any]] = {
-    "ours": {"library": "ours", "seeds": 1},
-    "ours, 8 seeds": {"library": "ours", "seeds": 8},
+    "ours": {"library": "ours", "seeds": 1, "mesh": ""},
+    "ours, 8 seeds": {"library": "ours", "seeds": 8, "mesh": ""},
     "bare step": {"library": "steps_alone"},
     "flax example": {"library": "flax_example"},
     "torch DataLoader": {"library": "dataloader"},

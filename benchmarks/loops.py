@@ -29,7 +29,7 @@ def columns(case: Case) -> dict[str, np.ndarray]:
 def ours(job: Mapping[str, Any]) -> tuple[Callable[[int, int], float], dict[str, Any]]:
     """`fit` with log lines and a checkpoint at the end; seconds are those between its own log lines, without the start.
 
-    `seeds` in the job: that many in one program.
+    `seeds` in the job: that many in one program. `mesh`: as the knob of a run.
     """
     from deeplearn.fit import fit
 
@@ -38,7 +38,7 @@ def ours(job: Mapping[str, Any]) -> tuple[Callable[[int, int], float], dict[str,
 
     def run(number: int, calls: int) -> float:
         # One part to reach its pace (dispatches grow from one step to hundreds), four that are measured.
-        config = Run(steps=5 * calls, batch=case.batch, log_every=calls, save_every=2 * calls)
+        config = Run(steps=5 * calls, batch=case.batch, log_every=calls, save_every=2 * calls, mesh=job["mesh"])
         experiment = Experiment(task=case.task, optimizer=optimizer(), train=source)
         with tempfile.TemporaryDirectory() as folder:
             fit(experiment, config, Path(folder), seeds=seeds)
@@ -68,7 +68,8 @@ def flax_example(job: Mapping[str, Any]) -> tuple[Callable[[int, int], None], di
 
     @jax.jit
     def update(state: TrainState, gradient: Any) -> TrainState:
-        return state.apply_gradients(grads=gradient)
+        with jax.numpy_dtype_promotion("standard"):  # optax multiplies floats by step counts.
+            return state.apply_gradients(grads=gradient)
 
     def run(number: int, calls: int) -> None:
         nonlocal state

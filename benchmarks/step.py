@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
@@ -40,6 +40,10 @@ class Config:
     """Steps by name; `vit` and `resnet50` have no twin in PyTorch."""
     candidates: tuple[str, ...] = tuple(CANDIDATES)
     """Who takes part; `jax` runs with the settings of `deeplearn.runtime`, all others without."""
+    clock: Literal["wall", "cpu"] = "wall"
+    """cpu: processor seconds of all threads, which say something even where others compute; best with --threads 1."""
+    threads: int | None = None
+    """Threads of every candidate; by default those that each takes by itself."""
     quick: bool = False
     """Fewer rounds, and no torch.compile, which compiles for a minute."""
     output: Path = Path("runs/bench")
@@ -65,10 +69,12 @@ def main(config: Config) -> None:
     publish(records.write(config.output / "step.jsonl", header, rows))
 
 
-def environments() -> dict[str, dict[str, str]]:
+def environments(threads: int | None = None) -> dict[str, dict[str, str]]:
     """Of every candidate: ours with the product's settings, all others as if these had never been applied."""
     bare = {name: value for name, value in os.environ.items() if runtime.settings().get(name) != value}
     bare.pop("DEEPLEARN_RUNTIME", None)
+    if threads is not None:
+        bare |= {name: str(threads) for name in ("NPROC", "OMP_NUM_THREADS")}
     tuned = dict(bare)
     runtime.apply(tuned)
     tuned["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # The table shows what compiling takes.
@@ -83,7 +89,8 @@ def _case(name: str, wanted: list[str], config: Config, ceiling: float) -> Itera
             if who.startswith("torch") and name not in TWINS:
                 continue
             try:
-                workers[who] = stack.enter_context(Worker({**CANDIDATES[who], "case": name}, environments()[who]))
+                job = {**CANDIDATES[who], "case": name, "clock": config.clock}
+                workers[who] = stack.enter_context(Worker(job, environments(config.threads)[who]))
             except ConfigError as error:
                 yield {"case": {"missing": f"{name} by {who}: {error}"}}
         budget = QUICK if config.quick else Budget(rounds=15, seconds=60.0, warmup=10.0)
@@ -94,13 +101,13 @@ def _case(name: str, wanted: list[str], config: Config, ceiling: float) -> Itera
         facts = workers[who].facts
         compared = vars(Ratio.of(times[best], timing)) if best and who.startswith("jax") else None
         yield {
-            "case": {"name": name, "candidate": who},
+            "case": {"name": name, "candidate": who, "clock": config.clock, "threads": config.threads},
             "seconds": timing.summary(),
             "samples": timing.samples,
             "facts": facts,
             "faster_than_best_torch": compared,
             "shown": {
-                "step": name,
+                "step": name if config.clock == "wall" else f"{name}, {config.clock} seconds",
                 "by": who,
                 **_shown(timing, facts, ceiling, case.items, case.item),
                 "against the best of PyTorch": ratio(compared) if compared else "",

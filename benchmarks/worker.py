@@ -1,7 +1,8 @@
 """A candidate in a process of its own, with its own settings: what must precede JAX can then differ within one
 comparison, and idle threads of one library do not disturb another.
 
-The parent speaks JSON lines: first a job, then `[first call, calls]`, each answered by the seconds these calls took.
+The parent speaks JSON lines: first a job (whose `clock` is wall, or cpu for the seconds of all threads together), then
+`[first call, calls]`, each answered by the seconds these calls took.
 """
 
 import contextlib
@@ -97,10 +98,11 @@ def serve() -> None:
 
     run, facts = _builder(job := json.loads(sys.stdin.readline()))(job)
     say(facts)
+    clock = {"wall": time.perf_counter, "cpu": time.process_time}[job.get("clock", "wall")]
     for line in sys.stdin:
-        start = time.perf_counter()
+        start = clock()
         own = run(*json.loads(line))
-        say({"seconds": time.perf_counter() - start if own is None else own})
+        say({"seconds": clock() - start if own is None else own})
 
 
 def _builder(job: Mapping[str, Any]) -> Builder:
