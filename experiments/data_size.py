@@ -70,7 +70,8 @@ def figures(trained: Trained, folder: Path) -> None:
     if result.seeds:
         low, high = (np.array([getattr(result.seeds[name], end) for name in names]) for end in ("low", "high"))
         series["CNN"] = (*series["CNN"], low, high)
-    series["RBF-SVM"] = (sizes, np.array([result.baseline["RBF-SVM"][name] for name in names]))
+    for competitor, scores in result.baseline.items():
+        series[competitor] = (sizes, np.array([scores[name] for name in names]))
     curves(
         series,
         folder / "figures" / "data_size.svg",
