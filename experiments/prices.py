@@ -330,7 +330,8 @@ PRESETS = {
     "synthetic-hotels": Config(data=Data(name="synthetic"), harmonics=3),
     "ft-transformer": Config(model="ft-transformer", width=64, depth=3),
 }
-EXPECTED = {"test/mae": (21.5, 0.5), "test/coverage": (0.9, 0.02)}
+EXPECTED: dict[str, tuple[float, float]] = {}
+"""Nothing is promised before it is measured."""
 SMOKE = {"data.name": "ames", "members": 2, "width": 16, "depth": 1, "bins": 4}
 
 if __name__ == "__main__":
