@@ -65,7 +65,7 @@ class Config(Run):
     """Knobs of image classification."""
 
     data: Data = field(default_factory=Data)
-    model: Model = field(default_factory=lambda: Model(name="cnn", width=64))
+    model: Model = field(default_factory=Model)
     augment: Augment = field(
         default_factory=lambda: Augment(shift=0.1, rotate=10.0, scale=0.15, shear=0.15, elastic=0.02)
     )

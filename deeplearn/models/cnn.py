@@ -20,7 +20,7 @@ class CNN(nn.Module):
     classes: int
     levels: int | None = None
     """Stages, each at half the resolution of the one before; by default as many as leave 4 pixels a side or more."""
-    width: int = 32
+    width: int = 64
     """Channels of the first stage; each later stage has twice as many."""
     depth: int = 2
     """Convolutions in each stage."""
