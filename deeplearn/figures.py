@@ -79,6 +79,22 @@ def scatter(
     return svg[0]
 
 
+def groups(
+    points: Float[np.ndarray, "N 2"], labels: Num[np.ndarray, "N"], path: Path | None = None, *, title: str = ""
+) -> str:
+    """Points of a plane coloured by group 0, 1, 2, ..., with its number at its median; colours repeat after eight."""
+    with _canvas(path, 4.5, 4.0) as (figure, svg):
+        axes = figure.subplots()
+        for label in np.unique(labels):
+            own, colour = points[labels == label], COLOURS[int(label) % len(COLOURS)]
+            axes.scatter(*own.T, s=6, color=colour, alpha=0.6, linewidths=0, rasterized=len(points) > 1000)
+            axes.text(*np.median(own, axis=0), str(label), color=INK, fontsize=11, ha="center", va="center")
+        _dress(axes, "", "", title)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    return svg[0]
+
+
 def bars(
     values: Mapping[str, float],
     path: Path | None = None,

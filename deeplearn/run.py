@@ -186,7 +186,9 @@ def load(folder: Path) -> Trained:
         raise UsageError(
             f"{folder} has no checkpoint yet; let its training finish, or resume it with --workdir {folder}."
         )
-    return Trained(config=config, folder=folder, variables=variables_of(found[1]))
+    # A main of its own leaves each seed's assets beside its checkpoints.
+    home = place if (place / "assets").is_dir() else folder
+    return Trained(config=config, folder=home, variables=variables_of(found[1]))
 
 
 def evaluate_again(folder: Path) -> Results:

@@ -142,6 +142,11 @@ def weekly(purchases: Purchases, cut: np.datetime64, weeks: int) -> Float[np.nda
     return np.maximum(sums, 0).reshape(-1, weeks)
 
 
+def columns_of(path: str | Path) -> list[str]:
+    """Names of the columns of a CSV file."""
+    return list(read_csv(path))
+
+
 def read_features(path: str | Path, columns: Sequence[str] = ()) -> tuple[list[str], list[str], np.ndarray]:
     """(names [N], columns [F], values [N, F]) of a CSV file with one row a customer and numbers in its columns.
 

@@ -1,6 +1,6 @@
-"""Autoencoders and what clusters their codes: DEC, IDEC, VaDE, and heads that maximise information.
+"""Autoencoders, contrast, and what clusters their codes: DEC, IDEC, VaDE and self-labelling.
 
-Letters: B examples, D numbers of a code, K clusters, H heads. Objectives are one number per example, [B] or [B, H].
+Letters: B examples, D numbers of a code, K clusters. Objectives are one number per example, [B].
 """
 
 import math
@@ -133,7 +133,7 @@ def divergence(target: Float[Array, "B K"], soft: Float[Array, "B K"]) -> Float[
     return jnp.sum(target * (jnp.log(target + TINY) - jnp.log(soft + TINY)), axis=1)
 
 
-class Mixture(NamedTuple):
+class Prior(NamedTuple):
     """A Gaussian mixture with diagonal covariances."""
 
     weights: Float[Array, "K"]
@@ -150,20 +150,20 @@ class Variational(NamedTuple):
     reconstruction: Float[Array, "B ..."]
     soft: Float[Array, "B K"]
     """Posterior of the clusters given the (when training: sampled) code."""
-    prior: Mixture
+    prior: Prior
 
 
 class VaDE(nn.Module):
     """Variational deep embedding (Jiang et al., 2017): a variational autoencoder whose prior is a Gaussian mixture."""
 
     autoencoder: Autoencoder
-    mixture: Mixture
+    mixture: Prior
     """Where the prior starts: a mixture fitted to the pretrained codes."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B ..."], *, train: bool) -> Variational:
         start = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), self.mixture)
-        prior = Mixture(
+        prior = Prior(
             jax.nn.softmax(self.param("logits", lambda _: jnp.log(start.weights))),
             self.param("means", lambda _: start.means),
             jnp.exp(self.param("log_variances", lambda _: jnp.log(start.variances))),
@@ -179,7 +179,7 @@ class VaDE(nn.Module):
         return Variational(mean, log_variance, self.autoencoder.decoder(code), soft, prior)
 
 
-def responsibilities(code: Float[Array, "B D"], prior: Mixture) -> Float[Array, "B K"]:
+def responsibilities(code: Float[Array, "B D"], prior: Prior) -> Float[Array, "B K"]:
     """Posterior probability of each component of the mixture."""
     squared = (code[:, None] - prior.means[None]) ** 2 / prior.variances[None]
     likelihood = -0.5 * jnp.sum(squared + jnp.log(2 * jnp.pi * prior.variances)[None], axis=-1)
@@ -197,34 +197,15 @@ def latent_divergence(outputs: Variational) -> Float[Array, "B"]:
     return jnp.sum(outputs.soft * (gaussian + clusters), axis=1)
 
 
-class Heads(nn.Module):
-    """H independent linear clusterings of one encoder: [B, ...] -> logits [B, H, K].
-
-    Heads differ by their start only. Taking the one with the lowest objective needs no labels and spares restarts.
-    """
+class Assigner(nn.Module):
+    """An encoder whose codes a linear layer sorts into clusters: [B, ...] -> logits [B, K]."""
 
     encoder: Encoder
     clusters: int
-    heads: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B ..."], *, train: bool) -> Float[Array, "B H K"]:
-        x = self.encoder(x, train=train)
-        return nn.Dense(self.heads * self.clusters, name="heads")(x).reshape(-1, self.heads, self.clusters)
-
-
-def information(first: Float[Array, "B H K"], second: Float[Array, "B H K"], balance: float) -> Float[Array, "B H"]:
-    """Two views of an example should get the same certain cluster, and the clusters should share the examples.
-
-    Cross-entropy of each view under the other, less `balance` times the entropy of the mean assignment over the batch:
-    regularised information as in IMSAT (Hu et al., 2017) with the positive pairs of SCAN (Van Gansbeke et al., 2020).
-    The mean is that of the global batch under jit, and of one device's share under shard_map and pmap.
-    """
-    p, q = jax.nn.softmax(first), jax.nn.softmax(second)
-    agreement = -0.5 * jnp.sum(p * jax.nn.log_softmax(second) + q * jax.nn.log_softmax(first), axis=-1)
-    mean = 0.5 * (p.mean(0) + q.mean(0))
-    entropy = -jnp.sum(mean * jnp.log(mean + TINY), axis=-1)
-    return agreement - balance * entropy[None]
+    def __call__(self, x: Float[Array, "B ..."], *, train: bool) -> Float[Array, "B K"]:
+        return nn.Dense(self.clusters, name="clusters")(self.encoder(x, train=train))
 
 
 def contrast(first: Float[Array, "B D"], second: Float[Array, "B D"], temperature: float) -> Float[Array, "B"]:

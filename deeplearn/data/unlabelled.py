@@ -1,0 +1,116 @@
+"""What there is to be grouped, customers or images, and what groups of it are worth; labels only judge."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from deeplearn import clustering
+from deeplearn.config import to_json
+from deeplearn.data import customers, images
+from deeplearn.data.customers import Scaling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which examples to group."""
+
+    name: Literal["cdnow", "digits", "mnist5k"] = "cdnow"
+    """Customers of CDNOW, or handwritten digits."""
+    path: Path | None = None
+    """Own CSV: purchases (customer, date, amount), the first half of which is learnt from, or a table of numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """N examples to group, and what their groups are judged by afterwards."""
+
+    name: str
+    image: np.ndarray
+    """float32 [N, H, W, C]; F scaled numbers of a customer are a signal [N, F, 1, 1]."""
+    scaling: Scaling | None = None
+    """How the numbers of a customer were scaled."""
+    values: np.ndarray | None = None
+    """[N, F] the numbers in their own units."""
+    later: np.ndarray | None = None
+    """[N] what each customer spent in the following period."""
+    label: np.ndarray | None = None
+    """int32 [N] true classes."""
+
+    @property
+    def flat(self) -> np.ndarray:
+        """[N, H * W * C] what a classical method sees."""
+        return self.image.reshape(len(self.image), -1)
+
+    @property
+    def assets(self) -> dict[str, Any]:
+        """What prediction needs: the scaling, or the shape of an image."""
+        return {"inputs.json": {"shape": self.image.shape[1:], "scaling": self.scaling and to_json(self.scaling)}}
+
+
+def load(data: Data) -> Examples:
+    """The examples; all of them, since nothing is learnt from labels or from the later period.
+
+    Raises:
+        DataError: a file cannot be read or is wrong; names the line.
+    """
+    if data.path is not None:
+        header = customers.columns_of(data.path)
+        if {"customer", "date", "amount"} <= set(header):
+            return _buyers(customers.read_purchases(data.path))
+        _, columns, values = customers.read_features(data.path)
+        scaling = customers.fit_scaling(columns, values, log=False, days=None)
+        return Examples(name=str(data.path), image=_signal(scaling, values), scaling=scaling, values=values)
+    if data.name == "cdnow":
+        return _buyers(customers.cdnow())
+    splits = {"digits": images.digits, "mnist5k": images.mnist5k}[data.name]()
+    pixels = np.concatenate([split.image for split in splits]).astype(np.float32) / 255
+    return Examples(name=data.name, image=pixels, label=np.concatenate([split.label for split in splits]))
+
+
+def _buyers(purchases: customers.Purchases) -> Examples:
+    start, cut, end = customers.halves(purchases)
+    past = purchases.between(start, cut)
+    there = customers.known(past)
+    values = customers.describe(past.of(there), cut)
+    days = int((cut - start).astype(int))
+    scaling = customers.fit_scaling(customers.FEATURES, values, log=True, days=days)
+    later = purchases.between(cut, end).of(there).spend()
+    return Examples(name=purchases.name, image=_signal(scaling, values), scaling=scaling, values=values, later=later)
+
+
+def _signal(scaling: Scaling, values: np.ndarray) -> np.ndarray:
+    return customers.scaled(scaling, values)[:, :, None, None]
+
+
+def judged(examples: Examples, labels: clustering.Labels, again: Sequence[clustering.Labels]) -> dict[str, float]:
+    """What a grouping is worth; `again` are those of other seeds, then of bootstrap samples."""
+    results = {"groups/silhouette": clustering.silhouette(examples.flat, labels)}
+    if again:
+        half = len(again) // 2
+        results["groups/stability"] = clustering.stability([labels, *again[:half]])
+        results["groups/bootstrap"] = clustering.stability([labels, *again[half:]])
+    if examples.later is not None:
+        results["later/separation"] = clustering.separation(labels, examples.later)
+        results["later/separation_log"] = clustering.separation(labels, np.log1p(np.maximum(examples.later, 0)))
+    if examples.label is not None:
+        agreed = clustering.agreement(examples.label, labels)
+        results |= {f"labels/{name}": value for name, value in agreed.items()}
+    return results
+
+
+def profiles(examples: Examples, labels: clustering.Labels, clusters: int) -> list[dict[str, float]]:
+    """For each group its size, and for customers the mean of each number and of what they spent later."""
+    rows = []
+    for group in range(clusters):
+        own = labels == group
+        row = {"group": group, "size": int(own.sum())}
+        share = own / max(own.sum(), 1)  # a mean that is zero for an empty group
+        if examples.scaling is not None:
+            row |= dict(zip(examples.scaling.columns, (share @ examples.values).round(2).tolist(), strict=True))
+        if examples.later is not None:
+            row["later spend"] = round(float(share @ examples.later), 2)
+        rows.append(row)
+    return rows
