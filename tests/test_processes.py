@@ -20,6 +20,7 @@ from deeplearn.errors import ConfigError
 from deeplearn.fit import fit
 
 TESTS = Path(__file__).parent
+SHORT = dataclasses.replace(RUN, steps=4)
 MODEL = Net(width=1024)  # Its first kernel is large enough to be sliced over fsdp.
 CASES = {
     "data": {},
@@ -43,13 +44,13 @@ from deeplearn.errors import NumericalError
 from deeplearn.evaluation import scalars
 from deeplearn.fit import fit
 from deeplearn.parallel import fetched
-from test_processes import CASES, MODEL, experiment
-from toy import RUN, columns, toy
+from test_processes import CASES, MODEL, SHORT, experiment
+from toy import columns, toy
 assert (jax.process_count(), jax.device_count()) == (2, 4)
 here = pathlib.Path(sys.argv[1])
 own = f"process-{jax.process_index()}"
 for case, knobs in CASES.items():
-    run = dataclasses.replace(RUN, **knobs)
+    run = dataclasses.replace(SHORT, **knobs)
     state, results = fit(experiment(case, run), run, here / case)
     np.savez(here / case / own, *map(np.asarray, jax.tree.leaves(fetched(state.params))))
     (here / case / f"{own}.json").write_text(json.dumps(scalars(results)))
@@ -57,7 +58,7 @@ if sys.argv[2:] == ["diverge"]:
     data = columns()
     data["x"][:] = np.nan
     try:
-        fit(toy(RUN, model=MODEL, data=data), RUN, here / "nan")
+        fit(toy(SHORT, model=MODEL, data=data), SHORT, here / "nan")
     except NumericalError as error:
         (here / f"{own}.txt").write_text(str(error))
 """
@@ -86,7 +87,7 @@ def start(folder, *command, count=2):
     return processes
 
 
-def codes(processes, seconds=300):
+def codes(processes, seconds=500):
     """Exit codes of processes that end within the time; those that do not are killed and fail the test."""
     try:
         return [process.wait(seconds) for process in processes]
@@ -113,7 +114,7 @@ def together(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """One process, one device."""
-    run = dataclasses.replace(RUN, mesh="data=1")
+    run = dataclasses.replace(SHORT, mesh="data=1")
     return fit(experiment("data", run), run, tmp_path_factory.mktemp("alone"))
 
 
@@ -136,7 +137,7 @@ def test_two_processes_learn_what_one_learns(case, together, alone):
 def test_one_process_restores_what_two_have_saved(together):
     import jax
 
-    run = dataclasses.replace(RUN, mesh="data=2")
+    run = dataclasses.replace(SHORT, mesh="data=2")
     state, _ = fit(experiment("sliced, streamed", run), run, together / "sliced, streamed")  # Nothing is left to train.
     theirs = np.load(together / "sliced, streamed" / "process-0.npz")
     for i, leaf in enumerate(jax.tree.leaves(state.params)):
@@ -149,7 +150,7 @@ def test_all_processes_name_the_step_that_diverged(together):
     assert first == second
 
 
-def wait_for(path, processes, seconds=300):
+def wait_for(path, processes, seconds=500):
     """Until a file or folder is there."""
     end = time.monotonic() + seconds
     while not path.exists():
@@ -163,7 +164,7 @@ def test_a_signal_to_one_stops_both_at_one_step_and_both_go_on(tmp_path):
     processes = start(tmp_path, *train, "--steps", "100000", "--wait", "0.01")
     wait_for(tmp_path / "run" / "checkpoints" / "20", processes)
     processes[1].send_signal(signal.SIGTERM)
-    assert codes(processes, 60) == [143, 143], said(tmp_path)  # Half a second, where the machine is free.
+    assert codes(processes, 60) == [143, 143], said(tmp_path)  # Takes half a second on a free machine.
     stopped = checkpoint.steps(tmp_path / "run" / "checkpoints")[-1]
     assert checkpoint.verify(tmp_path / "run" / "checkpoints" / str(stopped)) is None
     for rank in range(2):

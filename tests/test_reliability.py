@@ -42,7 +42,7 @@ def start(environment, workdir, *knobs, steps=STEPS, prefix=()):
     )
 
 
-def finish(process, seconds=120):
+def finish(process, seconds=300):
     """(exit code, what it said)."""
     try:
         said = process.communicate(timeout=seconds)[1]
@@ -63,7 +63,7 @@ def newest(workdir):
     return max(checkpoint.steps(workdir / "checkpoints"), default=0)
 
 
-def reaches(process, workdir, step, seconds=120):
+def reaches(process, workdir, step, seconds=300):
     """Wait until a checkpoint of at least that step is there."""
     end = time.monotonic() + seconds
     while newest(workdir) < step:
