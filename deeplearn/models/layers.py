@@ -53,8 +53,8 @@ def narrow_conv(
 ) -> Float[Array, "B P Q O"]:
     """A convolution of few channels as one product over shifted images; `nn.Conv` takes it as `conv_general_dilated`.
 
-    On CPU, XLA's own convolution takes twice as long for one or six input channels (docs/performance.md), and in a loop
-    over steps three times longer again (jax-ml/jax#12868). With many channels it is the better one.
+    For the first layer on grey images: there XLA's own convolution takes a CPU two and a half times as long
+    (docs/performance.md). Further in, where the gradient of the images is needed too, XLA's is the better one.
 
     Raises:
         ValueError: strides, dilation or groups, which nothing narrow here needs.

@@ -1,6 +1,5 @@
 """LeNet-5 (LeCun, Bottou, Bengio & Haffner, Gradient-based learning applied to document recognition, 1998)."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -28,10 +27,10 @@ class LeNet(nn.Module):
         """At least 12 pixels a side (ValueError): below, nothing is left for the second pooling."""
         if min(x.shape[1:3]) < 12:
             raise ValueError(f"LeNet needs images of at least 12x12 pixels, not {x.shape[1]}x{x.shape[2]}")
-        conv = functools.partial(nn.Conv, dtype=self.dtype, conv_general_dilated=narrow_conv)
-        x = conv(6, (5, 5), padding=2, name="c1")(x)  # 28 + 2 * 2 is the paper's 32
+        # Padded by 2 on each side, 28 pixels are the paper's 32.
+        x = nn.Conv(6, (5, 5), padding=2, dtype=self.dtype, conv_general_dilated=narrow_conv, name="c1")(x)
         x = self.pool(self.activation(x))  # [B, 14, 14, 6]
-        x = conv(16, (5, 5), padding="VALID", name="c3")(x)
+        x = nn.Conv(16, (5, 5), padding="VALID", dtype=self.dtype, name="c3")(x)
         x = self.pool(self.activation(x))  # [B, 5, 5, 16]
         x = x.reshape(x.shape[0], -1)
         x = self.activation(nn.Dense(120, dtype=self.dtype, name="c5")(x))
