@@ -234,7 +234,7 @@ def attributes_read(path: Path) -> set[str]:
 @pytest.mark.parametrize("name", catalog.names())
 def test_the_default_reaches_what_it_promises(name, tmp_path):
     module = catalog.load(name)
-    if not hasattr(module, "EXPECTED"):
+    if not getattr(module, "EXPECTED", {}):
         pytest.skip("promises no number")
     # As a user starts it: one device, optimised code, none of this test environment's settings.
     environment = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "OPENBLAS_NUM_THREADS")}
