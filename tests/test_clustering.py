@@ -67,3 +67,31 @@ def test_centres_survive_an_empty_cluster(rng):
     means = clustering.centres(points, labels, 3)
     np.testing.assert_allclose(means[0], points[labels == 0].mean(0), rtol=1e-6)
     np.testing.assert_allclose(means[2], points.mean(0), rtol=1e-6)
+
+
+def blobs(rng) -> tuple[np.ndarray, np.ndarray]:
+    labels = rng.integers(0, 3, 300)
+    return np.array([[0.0, 0], [20, 0], [0, 20]])[labels] + rng.normal(size=(300, 2)) * [1, 3], labels
+
+
+def test_a_mixture_starts_from_labels_and_keeps_their_names(rng):
+    points, labels = blobs(rng)
+    for found in (clustering.mixture(points, labels, 3), clustering.partition(points, labels, 3)):
+        np.testing.assert_allclose(found.soft.sum(1), 1, rtol=1e-6)
+        np.testing.assert_array_equal(found.soft.argmax(1), labels)
+        assert found.weights.sum() == pytest.approx(1)
+        for k in range(3):
+            np.testing.assert_allclose(found.means[k], points[labels == k].mean(0), atol=0.05)
+            np.testing.assert_allclose(found.variances[k], points[labels == k].var(0), rtol=0.05)
+
+
+def test_a_mixture_survives_a_cluster_of_one(rng):
+    points, labels = blobs(rng)
+    labels[:], labels[0] = 0, 1
+    assert np.isfinite(clustering.mixture(points, labels, 3).soft).all()
+
+
+def test_neighbours_are_the_nearest_others(rng):
+    points = rng.normal(size=(30, 4))
+    distance = np.linalg.norm(points[:, None] - points[None], axis=2) + 1e9 * np.eye(30)
+    np.testing.assert_array_equal(clustering.nearest(points, 3), distance.argsort(1)[:, :3])
