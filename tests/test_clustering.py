@@ -82,7 +82,8 @@ def test_a_mixture_starts_from_labels_and_keeps_their_names(rng):
         assert found.weights.sum() == pytest.approx(1)
         for k in range(3):
             np.testing.assert_allclose(found.means[k], points[labels == k].mean(0), atol=0.05)
-            np.testing.assert_allclose(found.variances[k], points[labels == k].var(0), rtol=0.05)
+            # The mixture adds a thousandth of the mean variance, 0.1 here.
+            np.testing.assert_allclose(found.variances[k], points[labels == k].var(0), rtol=0.05, atol=0.1)
 
 
 def test_a_mixture_survives_a_cluster_of_one(rng):
