@@ -69,9 +69,9 @@ def write(path: Path, rows: list[str]) -> Path:
 def own(tmp_path_factory):
     """A run on an own file, as `deeplearn train prices --data.path` does it, without the competitors."""
     folder, rng = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
+    days = np.datetime64("2020-01-01") + np.arange(300).astype("m8[D]")
     rows = [
-        f'"{rng.choice(["Ames, IA", "Faro"])}",{rng.integers(50, 200)},{np.datetime64("2020-01-01") + i},{100 + i}'
-        for i in range(300)
+        f'"{rng.choice(["Ames, IA", "Faro"])}",{rng.integers(50, 200)},{day},{100 + i}' for i, day in enumerate(days)
     ]
     data = Data(path=write(folder / "rooms.csv", rows), date="built")
     config = prices.Config(data=data, **TINY)
