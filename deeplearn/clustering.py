@@ -93,10 +93,13 @@ def silhouette(points: Points, labels: Labels, sample: int = 4000) -> float:
 
 
 def kmeans(points: Points, clusters: int, seed: int) -> Callable[[Points], Labels]:
-    """The best of five k-means fits (Lloyd from k-means++) as a function that assigns points; see also `centres`."""
+    """The best of twenty k-means fits (Lloyd from k-means++) as a function that assigns points; see also `centres`.
+
+    With five, one seed of five ended in an optimum of three percent more inertia, and two digits became one group.
+    """
     from sklearn.cluster import KMeans
 
-    return KMeans(clusters, n_init=5, random_state=seed).fit(points).predict
+    return KMeans(clusters, n_init=20, random_state=seed).fit(points).predict
 
 
 def gaussians(points: Points, clusters: int, seed: int) -> Callable[[Points], Labels]:
