@@ -2,6 +2,7 @@
 
 Networks for tables after Gorishniy et al. (2021, 2022, 2024) and conformal intervals after Romano et al. (2019), beside
 gradient-boosted trees, a support-vector machine and ridge regression on the same rows.
+Expected: hotels, the future held out, MAE 22.2 ± 1.5 EUR over seeds; the trees, at 19.3, are still better.
     deeplearn train prices
     deeplearn train prices --preset ames
     deeplearn train prices --data.path rooms.csv --data.target price --data.date arrival
@@ -330,7 +331,7 @@ PRESETS = {
     "synthetic-hotels": Config(data=Data(name="synthetic"), harmonics=3),
     "ft-transformer": Config(model="ft-transformer", width=64, depth=3),
 }
-EXPECTED: dict[str, tuple[float, float]] = {}
+EXPECTED = {"test/mae": (22.2, 4.4), "test/coverage": (0.89, 0.09)}
 """Nothing is promised before it is measured."""
 SMOKE = {"data.name": "ames", "members": 2, "width": 16, "depth": 1, "bins": 4}
 
