@@ -254,7 +254,7 @@ def importance(model: Predictor, table: Table, price: np.ndarray, seed: int) -> 
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """A price with its interval for every row of CSV files that have the columns of the training table."""
-    place = home(trained)
+    place = trained.folder
     encoding, scale = fitted_before(place)
     needed = encoding.kinds | ({scale.reference: "number"} if scale.reference else {})
     margin = json.loads((place / "assets" / "conformal.json").read_text())["margin"]
@@ -271,17 +271,11 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     return found
 
 
-def home(trained: Trained) -> Path:
-    """Where the assets of the (first) model lie: each seed of several keeps its own."""
-    own = trained.folder / f"seed-{trained.config.seed}"
-    return own if own.is_dir() else trained.folder
-
-
 def figures(trained: Trained, folder: Path) -> None:
     """Predicted against true, the price over the year, and which columns matter."""
     from deeplearn.figures import bars, curves, scatter
 
-    place = home(trained) / "assets"
+    place = trained.folder / "assets"
     shown = {name: np.array(values) for name, values in json.loads((place / "held_out.json").read_text()).items()}
     weights = json.loads((place / "importance.json").read_text())
     scatter(shown["price"], shown["true"], folder / "figures" / "prices.svg", low=shown["low"], high=shown["high"])
