@@ -46,8 +46,12 @@ def curves(
             if band:
                 axes.fill_between(xs, *band, color=colour, alpha=0.18, linewidth=0)
         _dress(axes, x, y, title)
-        axes.set_xscale("log" if log_x else "linear")
-        axes.set_yscale("log" if log_y else "linear")
+        if log_x:  # Setting "linear" would take the labels of dates away.
+            axes.set_xscale("log")
+        if log_y:
+            axes.set_yscale("log")
+        if any(np.issubdtype(np.asarray(xs).dtype, np.datetime64) for xs, *_ in series.values()):
+            figure.autofmt_xdate()
         if below:
             figure.legend(loc="outside lower left", frameon=False, fontsize=8, labelcolor=INK)
         elif len(series) > 1:

@@ -59,3 +59,8 @@ def test_many_points_stay_small() -> None:
 def test_names_of_the_users_data_are_escaped() -> None:
     assert "<script>" not in figures.bars({"<script>alert(1)</script>": 1.0})
     ET.fromstring(figures.bars({"a & b <c>": 1.0}))
+
+
+def test_dates_are_shown_as_dates() -> None:
+    days = np.arange("2017-06-01", "2017-07-01", dtype="M8[D]")
+    assert "2017-06" in figures.curves({"price": (days, np.arange(30.0))}, x="day")
