@@ -148,10 +148,14 @@ def title(data: Data) -> str:
 
 
 def public(data: Data, split: str) -> list[Pair]:
-    """The pairs of one split of a TFDS set."""
+    """The pairs of one split of a TFDS set. Raises ConfigError where it holds other languages."""
     from deeplearn.data import tfds
 
     records = tfds.read(data.tfds, split)
+    if len(records) and not {"en", data.language} <= set(records[0]):
+        raise ConfigError(
+            f"{data.tfds} holds {' and '.join(records[0])}, not en and {data.language}; choose another --data.language."
+        )
     found = (records[row] for row in range(len(records)))
     return [(record["en"].decode(), record[data.language].decode()) for record in found]
 

@@ -143,6 +143,19 @@ def test_the_tokenizer_is_reproducible_and_gives_the_text_back():
     assert [tokenizer.pad_id(), tokenizer.bos_id(), tokenizer.eos_id()] == [PAD, BEGIN, END]
 
 
+@pytest.mark.parametrize("lines, size", [(["abcdef"] * 9, 5), (["", " "], 50)])
+def test_a_vocabulary_without_room_or_text_is_an_error(lines, size):
+    with pytest.raises(DataError, match=f"vocabulary of {size} pieces .* different letters"):
+        train_tokenizer(lines, size)
+
+
+def test_of_very_much_text_a_part_is_learned_from(monkeypatch):
+    monkeypatch.setattr("deeplearn.data.text.LEARNED_FROM", 300)  # of 600
+    lines = [line for pair in numbers.corpus(train=300, held_out=1).train for line in pair]
+    tokenizer = load_tokenizer(train_tokenizer(lines, 100))
+    assert tokenizer.decode(tokenizer.encode(lines)) == lines
+
+
 def test_packing_keeps_every_pair_that_fits_side_by_side():
     random = np.random.default_rng(0)
     sides = [[random.integers(4, 99, random.integers(1, 30)).tolist() for _ in range(300)] for _ in range(2)]
@@ -156,6 +169,8 @@ def test_packing_keeps_every_pair_that_fits_side_by_side():
     assert sorted(found) == sorted(fits)
     assert (target != PAD).mean() > 0.7
     assert np.array_equal(source, packed(*sides, 24)[0])
+    with pytest.raises(DataError, match="no pair of sentences fits into 1 tokens"):
+        packed(*sides, 1)
 
 
 def test_rows_hold_one_sentence_each():
@@ -176,6 +191,13 @@ def test_near_duplicates_of_held_out_sentences_leave_the_training_side():
     best, similarity = nearest([train[1][0]], [held_out[1][0], held_out[0][0]])
     assert best.tolist() == [1]
     assert 0.8 < similarity[0] < 1
+
+
+def test_similarities_do_not_depend_on_how_many_are_taken_at_a_time(monkeypatch):
+    lines = [numbers.english(n) for n in range(0, 400, 7)]
+    whole = nearest(lines, lines[1:])
+    monkeypatch.setattr("deeplearn.data.text.BLOCK", 100)  # one query at a time
+    np.testing.assert_array_equal(whole, nearest(lines, lines[1:]))
 
 
 def test_similar_messages_stay_on_one_side():

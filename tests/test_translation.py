@@ -46,6 +46,8 @@ def test_a_prepared_public_set_is_read_by_name(tmp_path, monkeypatch):
     tfds.write("number_words", {"en": text, "de": text}, records)
     corpus = translation.load(translation.Data(tfds="number_words"))
     assert corpus == tuple(pairs[:20] for pairs in PAIRS)
+    with pytest.raises(ConfigError, match="holds de and en, not en and fr"):
+        translation.load(translation.Data(tfds="number_words", language="fr"))
 
 
 def test_references_score_100_and_others_less():

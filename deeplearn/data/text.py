@@ -25,6 +25,10 @@ class Corpus(NamedTuple):
 
 PAD, UNKNOWN, BEGIN, END = range(4)
 """Token numbers that every vocabulary starts with."""
+LEARNED_FROM = 1_000_000
+"""Lines that are enough for a vocabulary; its training holds them all in memory, and WMT14 has nine million."""
+BLOCK = 2**25
+"""Similarities at a time, 128 MiB: few queries against a large memory."""
 
 
 def read_lines(path: Path) -> list[str]:
@@ -68,25 +72,41 @@ def read_pairs(source: Path, target: Path) -> list[Pair]:
 
 
 def train_tokenizer(lines: Sequence[str], size: int) -> bytes:
-    """SentencePiece model (unigram, one thread, hence reproducible) of at most `size` pieces, as its file's bytes."""
+    """SentencePiece model (unigram, one thread, hence reproducible) of at most `size` pieces, as its file's bytes.
+
+    Of more than `LEARNED_FROM` lines, it learns from as many at random.
+
+    Raises:
+        DataError: the lines hold no text, or more different letters than `size` has room for.
+    """
     import io
 
     import sentencepiece
 
+    if len(lines) > LEARNED_FROM:  # not every n-th: source and target lines may alternate
+        drawn = np.random.default_rng(0).choice(len(lines), LEARNED_FROM, replace=False)
+        lines = [lines[n] for n in drawn]
     model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines),
-        model_writer=model,
-        vocab_size=size,
-        hard_vocab_limit=False,  # little text has fewer pieces than asked for
-        character_coverage=1.0,  # every letter of the training side can be written
-        num_threads=1,
-        pad_id=PAD,
-        unk_id=UNKNOWN,
-        bos_id=BEGIN,
-        eos_id=END,
-        minloglevel=2,  # errors only
-    )
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_writer=model,
+            vocab_size=size,
+            hard_vocab_limit=False,  # little text has fewer pieces than asked for
+            character_coverage=1.0,  # every letter of the training side can be written
+            num_threads=1,
+            pad_id=PAD,
+            unk_id=UNKNOWN,
+            bos_id=BEGIN,
+            eos_id=END,
+            minloglevel=2,  # errors only
+        )
+    except RuntimeError as error:  # whose text is a place in SentencePiece's source
+        letters = len({letter for line in lines for letter in line})
+        raise DataError(
+            f"no vocabulary of {size} pieces can be learned from {len(lines)} lines with {letters} different letters; "
+            "give more text, or a larger vocabulary (--data.vocabulary)."
+        ) from error
     return model.getvalue()
 
 
@@ -113,6 +133,9 @@ def packed(
 
     Pairs with a side longer than `length - 1` tokens are left out. First fit in random order over a few open rows: rows
     are about 95 % full on both sides, and any row holds short and long sentences alike.
+
+    Raises:
+        DataError: no pair fits.
     """
     order = np.random.default_rng(seed).permutation(len(sources))
     open_rows: list[list[list[int]]] = []
@@ -132,6 +155,8 @@ def packed(
             fullest = max(open_rows, key=lambda row: max(map(len, row)))
             open_rows.remove(fullest)
             closed.append(fullest)
+    if not open_rows:
+        raise DataError(f"no pair of sentences fits into {length} tokens a side; give shorter ones or a larger length.")
     table = np.full((2, len(closed) + len(open_rows), length), PAD, np.int32)
     for n, row in enumerate([*closed, *open_rows]):
         for side, tokens in zip(table, row, strict=True):
@@ -160,14 +185,15 @@ def similar_groups(lines: Sequence[str], threshold: float) -> np.ndarray:
 
 
 def _similarities(queries: Sequence[str], memory: Sequence[str]) -> Iterator[tuple[int, np.ndarray]]:
-    """(number of the first query, cosines [256, M]) block by block."""
+    """(number of the first query, cosines [up to 256, M]) block by block."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), sublinear_tf=True, dtype=np.float32)
     table = vectorizer.fit_transform(memory).T.tocsr()
     asked = vectorizer.transform(queries)
-    for start in range(0, asked.shape[0], 256):
-        yield start, (asked[start : start + 256] @ table).toarray()
+    size = min(256, max(1, BLOCK // len(memory)))
+    for start in range(0, asked.shape[0], size):
+        yield start, (asked[start : start + size] @ table).toarray()
 
 
 def without_near_duplicates(
