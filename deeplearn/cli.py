@@ -212,13 +212,15 @@ def _predict(words: list[str]) -> None:
     )
     if not form.inputs:
         raise UsageError("give at least one input after the run folder, or - to read lines from standard input.")
+    lines = [i for word in form.inputs for i in (sys.stdin.read().splitlines() if word == "-" else [word])]
+    if not lines:
+        raise UsageError("standard input held no line; write one input a line into it.")
     from deeplearn import run
     from deeplearn.rows import show
 
     module, _, name = run.load_module(form.run)
     if not hasattr(module, "apply"):
         raise UsageError(f"{name} has no apply(), so there is nothing to predict with.")
-    lines = [i for word in form.inputs for i in (sys.stdin.read().splitlines() if word == "-" else [word])]
     show(module.apply(run.load(form.run), lines), form.output)
 
 

@@ -1,5 +1,6 @@
 """The example of docs/adding-a-task.md, run as a reader would, through the whole life of a run folder."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -109,6 +110,13 @@ def test_errors_are_one_sentence_with_the_next_step(home, monkeypatch, capsys, w
     said = capsys.readouterr().err
     assert message in said
     assert "Traceback" not in said
+
+
+def test_an_empty_standard_input_is_an_error(home, monkeypatch, capsys):
+    monkeypatch.chdir(home)
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert main(["predict", "run", "-"]) == 2
+    assert "held no line" in capsys.readouterr().err
 
 
 def test_an_unknown_knob_exits_with_2(home, monkeypatch, capsys):
