@@ -92,13 +92,14 @@ def _forward(hidden, table, labels, weight, smoothing, chunk):
         slope = jnp.exp(logits - partition[..., None]) - target - jnp.float32(smoothing / table.shape[0])
         slope = jnp.where((w > 0)[..., None], slope * w[..., None], jnp.float32(0)).astype(table.dtype)
         d_hidden = jnp.einsum("btv,vd->btd", slope, table).astype(x.dtype)
-        d_table += jnp.einsum("btv,btd->vd", slope, x, preferred_element_type=jnp.float32)
+        # [D, V]: with V last, XLA on a CPU need not transpose the slope, the largest array here.
+        d_table += jax.lax.dot_general(x, slope, (((0, 1), (0, 1)), ((), ())), preferred_element_type=jnp.float32)
         return (total + part, d_table), (nll, hit, d_hidden)
 
     xs = tuple(_chunks(x, chunk) for x in (hidden, labels, weight))
-    start = (jnp.float32(0), jnp.zeros(table.shape, jnp.float32))
+    start = (jnp.float32(0), jnp.zeros(table.shape[::-1], jnp.float32))
     (total, d_table), (nll, hit, d_hidden) = jax.lax.scan(body, start, xs)
-    return (total, _join(nll), _join(hit)), (_join(d_hidden), d_table.astype(table.dtype))
+    return (total, _join(nll), _join(hit)), (_join(d_hidden), d_table.T.astype(table.dtype))
 
 
 def _backward(smoothing, chunk, kept, cotangents):

@@ -5,29 +5,56 @@ import jax
 import numpy as np
 import pytest
 
-from deeplearn.models.layers import narrow_conv
+from deeplearn.models.convolution import convolution
 
 
-@pytest.mark.parametrize("padding", ["SAME", "VALID", 2, ((0, 1), (3, 0))])
-@pytest.mark.parametrize("kernel", [(5, 5), (2, 3)])
-def test_a_narrow_convolution_equals_the_usual_one_in_values_and_gradients(padding, kernel):
-    x = jax.random.normal(jax.random.key(0), (3, 9, 8, 2))
-    usual = nn.Conv(4, kernel, padding=padding)
-    ours = usual.clone(conv_general_dilated=narrow_conv)
+def agree(usual: nn.Conv, x: jax.Array, tolerance: float) -> str:
+    """Asserts equal values and gradients; returns the compiled program of ours."""
+    ours = usual.clone(conv_general_dilated=convolution)
     params = usual.init(jax.random.key(1), x)
+    weight = jax.random.normal(jax.random.key(2), usual.apply(params, x).shape)
 
     def loss(params, x, module):
         y = module.apply(params, x)
-        return (y**2).sum(), y
+        return (y * weight).sum(), y
 
-    (_, expected), slopes = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, x, usual)
-    (_, found), own = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, x, ours)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4), own, slopes)
-    assert "conv_general_dilated" not in str(jax.make_jaxpr(lambda x: ours.apply(params, x))(x))
+    step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True), static_argnums=2)
+    (_, expected), slopes = step(params, x, usual)
+    (_, found), own = step(params, x, ours)
+
+    def close(a, b):
+        np.testing.assert_allclose(a, b, atol=tolerance * float(np.abs(b).max()))
+
+    close(found, expected)
+    jax.tree.map(close, own, slopes)
+    return jax.jit(ours.apply).lower(params, x).as_text()
 
 
-def test_what_a_narrow_convolution_lacks_is_refused():
-    module = nn.Conv(4, (3, 3), strides=2, conv_general_dilated=narrow_conv)
-    with pytest.raises(ValueError, match="no strides"):
-        module.init(jax.random.key(0), np.zeros((1, 8, 8, 2), np.float32))
+@pytest.mark.parametrize("padding", ["SAME", ((0, 1), (3, 0))])
+@pytest.mark.parametrize(("kernel", "inputs", "outputs"), [((5, 5), 2, 4), ((2, 3), 1, 20), ((3, 3), 20, 2)])
+def test_a_convolution_of_few_channels_equals_the_usual_one(padding, kernel, inputs, outputs):
+    x = jax.random.normal(jax.random.key(0), (3, 9, 8, inputs))
+    program = agree(nn.Conv(outputs, kernel, padding=padding), x, 1e-5)
+    assert ("stablehlo.convolution" in program) == (outputs >= 16)
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 4, 128), (1, 2, 2, 130)])
+def test_winograds_convolution_equals_the_usual_one(shape):
+    program = agree(nn.Conv(132, (3, 3)), jax.random.normal(jax.random.key(0), shape), 1e-5)
+    assert "stablehlo.convolution" not in program
+
+
+CASES = [
+    (n, option) for n in (2, 128) for option in ({"strides": 2}, {"kernel_dilation": 2}, {"feature_group_count": 2})
+]
+
+
+@pytest.mark.parametrize(("channels", "option"), [*CASES, (128, {})])
+def test_what_the_special_forms_lack_is_computed_as_usual(channels, option):
+    """Strides, dilation, groups, and (without an option) odd sides for Winograd."""
+    x = jax.random.normal(jax.random.key(0), (1, 7, 7, channels))
+    assert "stablehlo.convolution" in agree(nn.Conv(channels, (3, 3), **option), x, 1e-5)
+
+
+def test_signals_are_convolved_as_usual():
+    agree(nn.Conv(4, (3,)), jax.random.normal(jax.random.key(0), (2, 9, 3)), 1e-5)

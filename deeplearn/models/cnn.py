@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from deeplearn.models.convolution import convolution
 from deeplearn.models.layers import Norm, Normalise, max_pool
 
 
@@ -40,7 +41,14 @@ class CNN(nn.Module):
             for j in range(self.depth):
                 name = f"stage{i + 1}_conv{j + 1}"
                 kernel, bias = (self.kernel,) * len(space), self.norm == "none"
-                x = nn.Conv(self.width * 2**i, kernel, use_bias=bias, dtype=self.dtype, name=name)(x)
+                x = nn.Conv(
+                    self.width * 2**i,
+                    kernel,
+                    use_bias=bias,
+                    dtype=self.dtype,
+                    conv_general_dilated=convolution,
+                    name=name,
+                )(x)
                 x = nn.relu(Normalise(self.norm, dtype=self.dtype, name=f"{name}_norm")(x, train=train))
         x = x.mean(space)  # [B, C]
         x = nn.Dropout(self.dropout, deterministic=not train)(x)

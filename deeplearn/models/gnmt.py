@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from deeplearn.models import packing
+from deeplearn.models.products import dense, weights
 
 LSTMState = tuple[Array, Array]  # output and cell, each [B, D]
 
@@ -81,7 +82,7 @@ def _backward(kept, d_outputs):
 
     zeros = jnp.zeros_like(cells[0])
     _, d_inputs = jax.lax.scan(body, (zeros, zeros), (d_outputs, keep, gates, cell_before, cells), reverse=True)
-    return d_inputs, jnp.einsum("tbd,tbg->dg", output_before, d_inputs), None
+    return d_inputs, weights(output_before, d_inputs, 2), None
 
 
 recurrence.defvjp(_forward, _backward)
@@ -95,7 +96,7 @@ class LSTM(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self):
-        self.project = nn.Dense(4 * self.width, use_bias=False, dtype=self.dtype)
+        self.project = nn.Dense(4 * self.width, use_bias=False, dtype=self.dtype, dot_general=dense)
         self.weight = self.param("recurrent", nn.initializers.orthogonal(), (self.width, 4 * self.width), jnp.float32)
         self.bias = self.param("bias", self._open, (4 * self.width,), jnp.float32)
 
@@ -141,10 +142,12 @@ class GNMT(nn.Module):
         self.forward, self.backward = lstm(), lstm(reverse=True)
         self.encoder = [lstm() for _ in range(self.layers - 1)]
         self.decoder = [lstm() for _ in range(self.layers)]
-        self.query, self.key = (nn.Dense(self.width, use_bias=False, dtype=self.dtype) for _ in range(2))
+        self.query, self.key = (
+            nn.Dense(self.width, use_bias=False, dtype=self.dtype, dot_general=dense) for _ in range(2)
+        )
         if self.additive:
             self.energy = nn.Dense(1, use_bias=False, dtype=self.dtype)
-        self.final = nn.Dense(self.width, dtype=self.dtype)
+        self.final = nn.Dense(self.width, dtype=self.dtype, dot_general=dense)
         self.drop = nn.Dropout(self.dropout)
 
     def embed(self, tokens: Int[Array, "..."]) -> Float[Array, "... D"]:

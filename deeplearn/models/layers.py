@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -39,39 +39,6 @@ class Normalise(nn.Module):
         return y.astype(self.dtype)
 
 
-def narrow_conv(
-    x: Float[Array, "B H W I"],
-    kernel: Float[Array, "h w I O"],
-    strides: tuple[int, int],
-    padding: Sequence[tuple[int, int]] | str,
-    *,
-    lhs_dilation: tuple[int, int],
-    rhs_dilation: tuple[int, int],
-    dimension_numbers: lax.ConvDimensionNumbers,
-    feature_group_count: int,
-    precision: Any,
-) -> Float[Array, "B P Q O"]:
-    """A convolution of few channels as one product over shifted images; `nn.Conv` takes it as `conv_general_dilated`.
-
-    For the first layer on grey images: there XLA's own convolution takes a CPU two and a half times as long
-    (docs/performance.md). Further in, where the gradient of the images is needed too, XLA's is the better one.
-
-    Raises:
-        ValueError: strides, dilation or groups, which nothing narrow here needs.
-    """
-    if {*strides, *lhs_dilation, *rhs_dilation, feature_group_count} != {1}:
-        raise ValueError("narrow_conv has no strides, dilation or groups; leave conv_general_dilated out")
-    height, width, inputs, outputs = kernel.shape
-    if isinstance(padding, str):
-        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
-    x = jnp.pad(jnp.moveaxis(x, -1, 0), [(0, 0), (0, 0), *padding])  # [I, B, H, W]
-    size = (x.shape[2] - height + 1, x.shape[3] - width + 1)
-    shifted = [x[:, :, i : i + size[0], j : j + size[1]] for i in range(height) for j in range(width)]
-    shifted = jnp.stack(shifted).reshape(height * width * inputs, -1)  # [h w I, B P Q]
-    y = jnp.matmul(kernel.reshape(-1, outputs).T, shifted, precision=precision)
-    return jnp.moveaxis(y.reshape(outputs, x.shape[1], *size), 0, -1)
-
-
 def max_pool(x: Float[Array, "B ... C"], window: int = 2, stride: int = 2, padding: int = 0) -> Float[Array, "B ... D"]:
     """`nn.max_pool` with the same window, stride and padding on every spatial axis; ties share the gradient.
 
@@ -86,7 +53,11 @@ def max_pool(x: Float[Array, "B ... C"], window: int = 2, stride: int = 2, paddi
 
 def mean_pool(x: Float[Array, "B ... C"], window: int = 2) -> Float[Array, "B ... D"]:
     """`nn.avg_pool` without overlap; a remainder at the end of an axis is dropped."""
-    return _pool(x, jnp.add, window, window) / window ** (x.ndim - 2)
+    for axis in range(1, x.ndim - 1):
+        size = x.shape[axis] // window
+        x = lax.slice_in_dim(x, 0, size * window, axis=axis)
+        x = x.reshape(*x.shape[:axis], size, window, *x.shape[axis + 1 :]).sum(axis + 1)
+    return x / window ** (x.ndim - 2)
 
 
 def _pool(x: Array, combine: Callable[[Array, Array], Array], window: int, stride: int) -> Array:

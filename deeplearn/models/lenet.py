@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from deeplearn.models.layers import mean_pool, narrow_conv
+from deeplearn.models.convolution import convolution
+from deeplearn.models.layers import mean_pool
 
 
 class LeNet(nn.Module):
@@ -28,9 +29,9 @@ class LeNet(nn.Module):
         if min(x.shape[1:3]) < 12:
             raise ValueError(f"LeNet needs images of at least 12x12 pixels, not {x.shape[1]}x{x.shape[2]}")
         # Padded by 2 on each side, 28 pixels are the paper's 32.
-        x = nn.Conv(6, (5, 5), padding=2, dtype=self.dtype, conv_general_dilated=narrow_conv, name="c1")(x)
+        x = nn.Conv(6, (5, 5), padding=2, dtype=self.dtype, conv_general_dilated=convolution, name="c1")(x)
         x = self.pool(self.activation(x))  # [B, 14, 14, 6]
-        x = nn.Conv(16, (5, 5), padding="VALID", dtype=self.dtype, name="c3")(x)
+        x = nn.Conv(16, (5, 5), padding="VALID", dtype=self.dtype, conv_general_dilated=convolution, name="c3")(x)
         x = self.pool(self.activation(x))  # [B, 5, 5, 16]
         x = x.reshape(x.shape[0], -1)
         x = self.activation(nn.Dense(120, dtype=self.dtype, name="c5")(x))

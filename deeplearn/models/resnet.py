@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from deeplearn.models.convolution import convolution
 from deeplearn.models.layers import Norm, Normalise, max_pool
 
 
@@ -43,7 +44,17 @@ def conv(width: int, kernel: int, stride: int, dtype: Any, name: str) -> nn.Conv
     """A convolution without bias, centred as in PyTorch: padding (kernel - 1) / 2 on both sides at any stride."""
     init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He et al., 2015
     size, padding = (kernel, kernel), (kernel - 1) // 2
-    return nn.Conv(width, size, stride, padding, use_bias=False, kernel_init=init, dtype=dtype, name=name)
+    return nn.Conv(
+        width,
+        size,
+        stride,
+        padding,
+        use_bias=False,
+        kernel_init=init,
+        dtype=dtype,
+        conv_general_dilated=convolution,
+        name=name,
+    )
 
 
 class ResNet(nn.Module):

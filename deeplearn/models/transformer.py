@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from deeplearn.models import packing
+from deeplearn.models.products import dense
 
 Pair = tuple[Array, Array]  # keys and values, each [B, S, H, D / H]
 
@@ -51,8 +52,8 @@ class Attention(nn.Module):
 
     def setup(self):
         size = self.width // self.heads
-        self.joint = nn.DenseGeneral((3, self.heads, size), dtype=self.dtype)
-        self.out = nn.DenseGeneral(self.width, axis=(-2, -1), dtype=self.dtype)
+        self.joint = nn.DenseGeneral((3, self.heads, size), dtype=self.dtype, dot_general=dense)
+        self.out = nn.DenseGeneral(self.width, axis=(-2, -1), dtype=self.dtype, dot_general=dense)
 
     def split(self, x: Float[Array, "B T D"]) -> tuple[Array, Array, Array]:
         """Query, key and value, each [B, T, H, D / H]."""
@@ -73,9 +74,9 @@ class CrossAttention(nn.Module):
 
     def setup(self):
         size = self.width // self.heads
-        self.query = nn.DenseGeneral((self.heads, size), dtype=self.dtype)
-        self.joint = nn.DenseGeneral((2, self.heads, size), dtype=self.dtype)
-        self.out = nn.DenseGeneral(self.width, axis=(-2, -1), dtype=self.dtype)
+        self.query = nn.DenseGeneral((self.heads, size), dtype=self.dtype, dot_general=dense)
+        self.joint = nn.DenseGeneral((2, self.heads, size), dtype=self.dtype, dot_general=dense)
+        self.out = nn.DenseGeneral(self.width, axis=(-2, -1), dtype=self.dtype, dot_general=dense)
 
     def remember(self, encoded: Float[Array, "B S D"]) -> Pair:
         key, value = jnp.moveaxis(self.joint(encoded), 2, 0)
@@ -102,8 +103,8 @@ class Layer(nn.Module):
         self.norms = [nn.LayerNorm(dtype=self.dtype) for _ in range(3 if self.cross else 2)]
         if self.cross:
             self.cross_attention = CrossAttention(self.heads, self.width, self.dtype)
-        self.wide = nn.Dense(self.hidden, dtype=self.dtype)
-        self.narrow = nn.Dense(self.width, dtype=self.dtype)
+        self.wide = nn.Dense(self.hidden, dtype=self.dtype, dot_general=dense)
+        self.narrow = nn.Dense(self.width, dtype=self.dtype, dot_general=dense)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(self, x, visible, memory=None, memory_visible=None, cache=None, position=None, train=False):

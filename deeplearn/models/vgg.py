@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from deeplearn.models.convolution import convolution
 from deeplearn.models.layers import Norm, Normalise, max_pool
 
 
@@ -30,7 +31,9 @@ class VGG(nn.Module):
             for j in range(depth):
                 name = f"stage{i + 1}_conv{j + 1}"
                 # With its bias even under batch normalisation, as the published models have it.
-                x = nn.Conv(min(64 * 2**i, 512), (3, 3), dtype=self.dtype, name=name)(x)
+                x = nn.Conv(min(64 * 2**i, 512), (3, 3), dtype=self.dtype, conv_general_dilated=convolution, name=name)(
+                    x
+                )
                 x = nn.relu(Normalise(self.norm, dtype=self.dtype, name=f"{name}_norm")(x, train=train))
             odd = [side % 2 for side in x.shape[1:3]]
             x = jnp.pad(x, ((0, 0), (0, odd[0]), (0, odd[1]), (0, 0)))  # zero never wins after a ReLU
