@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from deeplearn import parallel
+from deeplearn.data.source import Source
 from deeplearn.errors import ConfigError
 from deeplearn.experiment import Evaluation, Experiment
 from deeplearn.metrics import Metric, computed
@@ -63,6 +64,12 @@ def _one_pass(
         if evaluation.score is not None:
             seen.append((predict(variables, placed), batch))
     return jax.device_get(sums), [_unpadded(seen, lane if lanes > 1 else None) for lane in range(lanes)] if seen else []
+
+
+def predict_all(task: Task, variables: Variables, source: Source) -> np.ndarray:
+    """What the task predicts for every example of the source, in order: [N, ...]."""
+    program = jax.jit(task.predict)
+    return np.concatenate([np.asarray(program(variables, batch))[batch["mask"] > 0] for batch in source.once()])
 
 
 @functools.lru_cache(maxsize=32)

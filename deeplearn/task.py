@@ -1,7 +1,7 @@
 """What a task is: a record of pure functions. Only `linen` knows Flax."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -79,3 +79,13 @@ def linen(
         return outputs if predict is None else predict(outputs, batch)
 
     return Task(init=init, loss=loss, predict=predictions)
+
+
+def warm(task: Task, part: str, learnt: Variables) -> Task:
+    """The task, with the part of its model of that name starting from what another task learnt, and the rest afresh."""
+
+    def init(key: Array, batch: Batch) -> Variables:
+        fresh = task.init(key, batch)
+        return {name: {**own, **({part: learnt[name]} if name in learnt else {})} for name, own in fresh.items()}
+
+    return replace(task, init=init)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from deeplearn.data.augment import Augment, affine, augmentation, crop, mixed, resample, rotation, smooth_noise
+from deeplearn.data.augment import Augment, affine, augmentation, crop, mixed, resample, rotation, smooth_noise, views
 
 EVERYTHING = {
     "shift": 0.1, "rotate": 20.0, "scale": 0.2, "shear": 0.2, "elastic": 0.05, "flip": True, "crop": 2, "area": 0.3,
@@ -103,3 +103,23 @@ def test_mixing_follows_its_targets_and_leaves_padding_out(mixup, cutmix):
     np.testing.assert_allclose(out["image"].mean((1, 2))[real], out["target"][real], atol=1e-5)
     np.testing.assert_array_equal(out["image"][11], batch["image"][11])  # the neighbour of padding stays whole
     assert (out["target"].max(1) < 0.99).mean() > 0.3
+
+
+def test_a_second_view_is_of_the_image_or_of_a_neighbour():
+    batch = a_batch()
+    batch["near"] = jnp.stack([batch["image"] + 10, batch["image"] + 20], axis=1)
+    own = views(Augment())(jax.random.key(0), batch)
+    np.testing.assert_array_equal(own["other"], batch["image"])
+    seen = {0: 0, 10: 0, 20: 0}
+    for seed in range(40):
+        out = views(Augment(), borrow=0.5)(jax.random.key(seed), batch)
+        np.testing.assert_array_equal(out["image"], batch["image"])
+        for gap in np.asarray(out["other"] - batch["image"]).mean((1, 2, 3)).round():
+            seen[int(gap)] += 1
+    # 240 fair coins: half, a quarter, a quarter, within four standard deviations.
+    assert abs(seen[0] - 120) < 31 and abs(seen[10] - 60) < 27
+
+
+def test_two_views_are_drawn_apart():
+    out = views(Augment(noise=0.1))(jax.random.key(0), a_batch())
+    assert not np.allclose(out["image"], out["other"])

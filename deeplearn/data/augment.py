@@ -84,6 +84,30 @@ def augmentation(a: Augment, classes: int) -> Callable[[Array, Batch], Batch]:
     return augment
 
 
+def views(a: Augment, borrow: float = 0.0) -> Callable[[Array, Batch], Batch]:
+    """(key, batch) -> batch with a second view, `other`, of each example: two pictures of the same thing.
+
+    Args:
+        borrow: how often the second view is that of one of the images in the column `near` [B, J, H, W, C] instead
+            (Dwibedi et al., 2021).
+    """
+    change = augmentation(a, classes=0)
+
+    def borrowed(key: Array, own: Image, near: Float[Array, "J H W C"]) -> Image:
+        coin, which = jax.random.split(key)
+        other = near[jax.random.randint(which, (), 0, len(near))]
+        return jnp.where(jax.random.bernoulli(coin, borrow), other, own)
+
+    def augment(key: Array, batch: Batch) -> Batch:
+        first, second, third = jax.random.split(key, 3)
+        other = batch["image"]
+        if borrow:
+            other = jax.vmap(borrowed)(example_keys(third, batch), other, batch["near"])
+        return change(first, batch) | {"other": change(second, batch | {"image": other})["image"]}
+
+    return augment
+
+
 def each(change: Callable[[Array, Image], Image], key: Array, batch: Batch) -> Float[Array, "B H W C"]:
     """`change(key, image)` on every image of the batch, with the example's own key."""
     return jax.vmap(change)(example_keys(key, batch), batch["image"])
