@@ -115,6 +115,13 @@ def centres(points: Points, labels: Labels, clusters: int) -> Float[np.ndarray, 
     return np.stack([(group if len(group) else points).mean(0) for group in own]).astype(np.float32)
 
 
+def repetitions(seed: int, repeats: int, size: int) -> list[tuple[int, Int[np.ndarray, "N"]]]:
+    """(seed, rows to learn from) to measure stability: all N rows with other seeds, then as many bootstrap samples."""
+    seeds = [seed + 1000 * i for i in range(1, repeats + 1)]
+    samples = [np.random.default_rng([seed, i + 1]).integers(0, size, size) for i in range(repeats)]
+    return [(other, np.arange(size)) for other in seeds] + list(zip(seeds, samples, strict=True))
+
+
 class Candidate(NamedTuple):
     """One number of clusters and what speaks for it."""
 
@@ -209,3 +216,11 @@ def nearest(points: Points, count: int) -> Int[np.ndarray, "N J"]:
     from sklearn.neighbors import NearestNeighbors
 
     return NearestNeighbors(n_neighbors=count + 1).fit(points).kneighbors(points, return_distance=False)[:, 1:]
+
+
+def flattened(points: Points, seed: int = 0) -> Float[np.ndarray, "N 2"]:
+    """A map of the points on which neighbours stay neighbours: t-SNE (van der Maaten and Hinton, 2008)."""
+    from sklearn.manifold import TSNE
+
+    # Its default perplexity of 30 needs more points than that.
+    return TSNE(random_state=seed, init="pca", perplexity=min(30, len(points) - 1)).fit_transform(points)

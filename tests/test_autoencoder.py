@@ -112,3 +112,42 @@ def test_vade_samples_in_training_only():
     one, other = (model.apply(variables, x, train=True, rngs={"dropout": jax.random.key(i)}) for i in range(2))
     np.testing.assert_array_equal(one.code, other.code)
     assert not np.allclose(one.reconstruction, other.reconstruction)
+
+
+def test_the_members_of_an_ensemble_are_encoders_of_their_own():
+    x = jnp.asarray(normal(5, 4, 1, 1))
+    model = ae.Ensemble(ae.Encoder((8,), 2, norm="batch"), 3)
+    variables = model.init(KEY, x, train=False)
+    found = model.apply(variables, x, train=False)
+    assert found.shape == (5, 3, 2)
+    for member in range(3):
+        own = jax.tree.map(lambda leaf, member=member: leaf[member], variables)
+        own = {name: tree["encoder"] for name, tree in own.items()}
+        np.testing.assert_allclose(found[:, member], model.encoder.apply(own, x, train=False), rtol=1e-5, atol=1e-6)
+    assert not np.allclose(found[:, 0], found[:, 1])
+    # Each on its own loss: what one member is told does not reach the others.
+    gradient = jax.grad(lambda v: model.apply(v, x, train=False)[:, 1].sum())(variables)["params"]["encoder"]
+    moved = np.abs(gradient["code"]["kernel"]).sum((1, 2))
+    assert moved[1] > 0 and moved[0] == moved[2] == 0
+
+
+def test_the_loss_of_dec_is_that_of_idec_without_reconstruction():
+    x = jnp.asarray(normal(5, 4, 1, 1))
+    model = ae.DEC(small(), normal(3, 2))
+    out = model.apply(model.init(KEY, x, train=False), x, train=False)
+    error = ae.squared_error(out.reconstruction, x)
+    np.testing.assert_allclose(ae.embedded(out, x, 2.0) - ae.embedded(out, x, 0.0), 2 * error, rtol=1e-5)
+
+
+def test_a_warm_start_replaces_one_part_alone():
+    from deeplearn.metrics import Mean
+    from deeplearn.task import linen, warm
+
+    batch = {"image": jnp.asarray(normal(5, 4, 1, 1)), "mask": jnp.ones(5)}
+    learnt = small().init(jax.random.key(7), batch["image"], train=False)
+    model = ae.DEC(small(), normal(3, 2))
+    task = linen(model, lambda out, b: (Mean.of(out.soft[:, 0], b["mask"]), {}), inputs=lambda b: (b["image"],))
+    fresh, begun = task.init(KEY, batch), warm(task, "autoencoder", learnt).init(KEY, batch)
+    jax.tree.map(np.testing.assert_array_equal, begun["params"]["autoencoder"], learnt["params"])
+    np.testing.assert_array_equal(begun["params"]["centres"], fresh["params"]["centres"])
+    jax.tree.map(np.testing.assert_array_equal, begun["sizes"], fresh["sizes"])

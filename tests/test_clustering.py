@@ -96,3 +96,14 @@ def test_neighbours_are_the_nearest_others(rng):
     points = rng.normal(size=(30, 4))
     distance = np.linalg.norm(points[:, None] - points[None], axis=2) + 1e9 * np.eye(30)
     np.testing.assert_array_equal(clustering.nearest(points, 3), distance.argsort(1)[:, :3])
+
+
+def test_repetitions_are_all_rows_with_other_seeds_and_then_bootstrap_samples():
+    found = clustering.repetitions(seed=3, repeats=2, size=50)
+    assert len(found) == 4
+    assert len({seed for seed, _ in found} | {3}) == 3
+    for _, rows in found[:2]:
+        np.testing.assert_array_equal(rows, np.arange(50))
+    for _, rows in found[2:]:
+        assert len(rows) == 50 and rows.min() >= 0 and rows.max() < 50
+        assert 25 < len(set(rows.tolist())) < 40  # 63 % are drawn once or more

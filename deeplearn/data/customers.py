@@ -121,8 +121,13 @@ def known(purchases: Purchases) -> np.ndarray:
     return np.unique(purchases.customer)
 
 
-def describe(purchases: Purchases, cut: np.datetime64) -> Float[np.ndarray, "C F"]:
-    """FEATURES of every customer as they were on the morning of `cut`; each needs a purchase before."""
+def describe(purchases: Purchases, cut: np.datetime64, *, stretch: float = 1.0) -> Float[np.ndarray, "C F"]:
+    """FEATURES of every customer as they were on the morning of `cut`; each needs a purchase before.
+
+    Args:
+        stretch: so many days a day counts: 2 makes customers who were watched for half a year look like those who
+            were watched for a year, of whom one that bought at the beginning only is as long silent.
+    """
     count = len(purchases.names)
     ago = (cut - purchases.day).astype(np.int64)
     last, first = np.full(count, np.inf), np.zeros(count)
@@ -130,7 +135,8 @@ def describe(purchases: Purchases, cut: np.datetime64) -> Float[np.ndarray, "C F
     np.maximum.at(first, purchases.customer, ago)
     frequency = np.bincount(purchases.customer, minlength=count)
     items = np.bincount(purchases.customer, purchases.items, count)
-    return np.stack([frequency, last, first, np.maximum(purchases.spend(), 0), items], axis=1)
+    spend = np.maximum(purchases.spend(), 0)
+    return np.stack([frequency, last * stretch, first * stretch, spend, items], axis=1)
 
 
 def weekly(purchases: Purchases, cut: np.datetime64, weeks: int) -> Float[np.ndarray, "C W"]:

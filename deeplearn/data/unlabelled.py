@@ -24,6 +24,18 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What half of the past foretold of its other half: forecasts are learnt from it, and from nothing later."""
+
+    known: np.ndarray
+    """bool [N], whether the customer had bought in the first half."""
+    before: np.ndarray
+    """float32 [N, F, 1, 1] scaled numbers of the first half; zeros for customers not known then."""
+    after: np.ndarray
+    """float32 [N, 2] logarithms of the purchases and the spend of the second half, at mean 0 and deviation 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Examples:
     """N examples to group, and what their groups are judged by afterwards."""
 
@@ -34,6 +46,8 @@ class Examples:
     """How the numbers of a customer were scaled."""
     values: np.ndarray | None = None
     """[N, F] the numbers in their own units."""
+    lesson: Lesson | None = None
+    """Of purchases."""
     later: np.ndarray | None = None
     """[N] what each customer spent in the following period."""
     label: np.ndarray | None = None
@@ -77,12 +91,45 @@ def _buyers(purchases: customers.Purchases) -> Examples:
     values = customers.describe(past.of(there), cut)
     days = int((cut - start).astype(int))
     scaling = customers.fit_scaling(customers.FEATURES, values, log=True, days=days)
-    later = purchases.between(cut, end).of(there).spend()
-    return Examples(name=purchases.name, image=_signal(scaling, values), scaling=scaling, values=values, later=later)
+    return Examples(
+        name=purchases.name,
+        image=_signal(scaling, values),
+        scaling=scaling,
+        values=values,
+        lesson=_lesson(past.of(there), start, cut, scaling),
+        later=purchases.between(cut, end).of(there).spend(),
+    )
+
+
+def _lesson(past: customers.Purchases, start: np.datetime64, cut: np.datetime64, scaling: Scaling) -> Lesson:
+    middle = start + (cut - start) // 2
+    first, second = past.between(start, middle), past.between(middle, cut)
+    known = np.isin(np.arange(len(past.names)), first.customer)
+    before = _signal(scaling, customers.describe(first, middle, stretch=(cut - start) / (middle - start)))
+    before[~known] = 0
+    count = np.bincount(second.customer, minlength=len(past.names))
+    after = np.log1p(np.stack([count, np.maximum(second.spend(), 0)], axis=1))
+    mean, deviation = after[known].mean(0), after[known].std(0)
+    after = (after - mean) / np.where(deviation > 0, deviation, 1)
+    return Lesson(known=known, before=before, after=after.astype(np.float32))
 
 
 def _signal(scaling: Scaling, values: np.ndarray) -> np.ndarray:
     return customers.scaled(scaling, values)[:, :, None, None]
+
+
+def read_like(path: str, shape: Sequence[int], scaling: Scaling | None) -> tuple[list[str], np.ndarray]:
+    """(names, inputs [N, *shape]) of a user's file: an image, or a CSV of customers like the one learnt from.
+
+    Raises:
+        DataError: the file cannot be read or is wrong.
+    """
+    if scaling is None:
+        from deeplearn.data.folder import read_image
+
+        return [path], read_image(path, shape[:2], shape[2])[None].astype(np.float32) / 255
+    names, values = customers.read_like(path, scaling)
+    return names, _signal(scaling, values)
 
 
 def judged(examples: Examples, labels: clustering.Labels, again: Sequence[clustering.Labels]) -> dict[str, float]:

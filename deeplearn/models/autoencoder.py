@@ -1,6 +1,6 @@
-"""Autoencoders, contrast, and what clusters their codes: DEC, IDEC, VaDE and self-labelling.
+"""Autoencoders, contrast, forecasts, and what clusters their codes: DEC, IDEC, VaDE and self-labelling.
 
-Letters: B examples, D numbers of a code, K clusters. Objectives are one number per example, [B].
+Letters: B examples, D numbers of a code, K clusters, M members. Objectives are one number per example, [B].
 """
 
 import math
@@ -78,6 +78,28 @@ class Autoencoder(nn.Module):
         return Coded(code, self.decoder(code))
 
 
+class Ensemble(nn.Module):
+    """Encoders that differ in their first parameters, each with its own answer: [B, ...] -> [B, M, D].
+
+    Trained on its own loss each, their mean is nearly the same whatever the seed (Lakshminarayanan et al., 2017).
+    """
+
+    encoder: Encoder
+    members: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B ..."], *, train: bool) -> Float[Array, "B M D"]:
+        many = nn.vmap(
+            lambda encoder, x: encoder(x, train=train),
+            in_axes=None,
+            out_axes=1,
+            axis_size=self.members,
+            variable_axes={"params": 0, "batch_stats": 0},
+            split_rngs={"params": True},
+        )
+        return many(self.encoder, x)
+
+
 def squared_error(reconstruction: Float[Array, "B ..."], x: Float[Array, "B ..."]) -> Float[Array, "B"]:
     """Mean squared difference of each example."""
     return jnp.mean((reconstruction - x) ** 2, axis=tuple(range(1, x.ndim)))
@@ -131,6 +153,11 @@ def sharpened(soft: Float[Array, "B K"], size: Float[Array, "K"]) -> Float[Array
 def divergence(target: Float[Array, "B K"], soft: Float[Array, "B K"]) -> Float[Array, "B"]:
     """Kullback-Leibler divergence of `soft` from `target`, in nats."""
     return jnp.sum(target * (jnp.log(target + TINY) - jnp.log(soft + TINY)), axis=1)
+
+
+def embedded(outputs: Clustered, x: Float[Array, "B ..."], weight: float) -> Float[Array, "B"]:
+    """The loss of IDEC, whose paper weighs the clusters instead (by 0.1); that of DEC where `weight` is zero."""
+    return divergence(outputs.target, outputs.soft) + weight * squared_error(outputs.reconstruction, x)
 
 
 class Prior(NamedTuple):
@@ -195,6 +222,12 @@ def latent_divergence(outputs: Variational) -> Float[Array, "B"]:
     )  # KL of N(code, variance) from each component: [B, K]
     clusters = jnp.log(outputs.soft + TINY) - jnp.log(prior.weights + TINY)[None]
     return jnp.sum(outputs.soft * (gaussian + clusters), axis=1)
+
+
+def evidence(outputs: Variational, x: Float[Array, "B ..."], noise: float) -> Float[Array, "B"]:
+    """Negative evidence lower bound less a constant, where inputs have variance `noise` around a reconstruction."""
+    error = squared_error(outputs.reconstruction, x) * math.prod(x.shape[1:])
+    return error / (2 * noise) + latent_divergence(outputs)
 
 
 class Assigner(nn.Module):
