@@ -27,10 +27,19 @@ class Search(NamedTuple):
 
 
 def greedy(
-    step: Step, memory: PyTree, cache: PyTree, source: Bool[Array, "B S"], *, begin: int, end: int, length: int
+    step: Step,
+    memory: PyTree,
+    cache: PyTree,
+    source: Bool[Array, "B S"],
+    *,
+    begin: int,
+    end: int,
+    length: int,
+    limit: Int[Array, "B"] | None = None,
 ) -> Search:
-    """The likeliest token at every place; the token at place L is `end`, so that every hypothesis is finished."""
+    """The likeliest token at every place; a sentence's last place (see `beam_search`) is `end`, so that it ends."""
     batch = source.shape[0]
+    limit = _limits(limit, batch, length)
 
     def unfinished(state):
         position, done = state[0], state[3]
@@ -39,7 +48,8 @@ def greedy(
     def extend(state):
         position, tokens, score, done, previous, cache = state
         logits, _, cache = step(memory, cache, previous, position)
-        logp = _only_end_at(position == length - 1, jax.nn.log_softmax(logits.astype(jnp.float32)), end)
+        last = (position >= limit - 1)[:, None]
+        logp = _only_end_at(last, jax.nn.log_softmax(logits.astype(jnp.float32)), end)
         token = jnp.where(done, 0, logp.argmax(-1)).astype(jnp.int32)
         score += jnp.where(done, jnp.float32(0), logp.max(-1))
         tokens = jax.lax.dynamic_update_slice_in_dim(tokens, token[:, None], position, axis=1)
@@ -75,34 +85,38 @@ def beam_search(
     beams: int,
     alpha: float = 0.6,
     beta: float = 0.0,
+    limit: Int[Array, "B"] | None = None,
 ) -> Search:
     """Beam search with length normalisation and coverage penalty (Wu et al., 2016, equation 14).
 
     score(Y) = log P(Y) / lp(Y) + beta * sum_s log(min(attention received by s, 1)), lp(Y) = ((5 + |Y|) / 6) ** alpha.
     It stops when no open hypothesis can come to beat the best that has ended, hence exact within the beam: ending costs
-    no place in it, and with K >= V ** (L - 1) the result is the best of all hypotheses of at most L tokens.
+    no place in it, and with K >= V ** (L - 1) the result is the best of all hypotheses of at most `limit` tokens.
 
     Args:
         memory, cache: lead with B; they are repeated K times here.
         source: True for real source tokens; padding needs no coverage.
-        length: L; the token at place L is `end`.
+        length: L; room for the longest hypothesis of all.
+        limit: most tokens of each sentence's hypothesis, 1 to L (by default L); its token at that place is `end`. A
+            search goes on for as long as a longer hypothesis could win, so a limit near the truth saves much of it.
         alpha: 0 compares plain log-probabilities; 0.6 is the paper's.
         beta: 0 ignores coverage; 0.2 is the paper's.
     """
     batch = source.shape[0]
+    limit = _limits(limit, batch, length)
     memory, cache = (jax.tree.map(lambda x: jnp.repeat(x, beams, axis=0), tree) for tree in (memory, cache))
     rows = jnp.arange(batch)[:, None]
 
     def unfinished(state: Beams):
-        most = state.logp[:, 0] / _length_penalty(jnp.float32(length), alpha)  # log P only falls, and coverage costs
-        return (state.position < length) & (most > state.best_score).any()
+        most = state.logp[:, 0] / _length_penalty(limit.astype(jnp.float32), alpha)  # log P only falls, coverage costs
+        return ((state.position < limit) & (most > state.best_score)).any()
 
     def extend(state: Beams) -> Beams:
         position = state.position
         previous = jnp.where(position == 0, begin, state.tokens[:, :, jnp.maximum(position - 1, 0)])
         logits, attention, cache = step(memory, state.cache, previous.reshape(-1), position)
         logp = jax.nn.log_softmax(logits.astype(jnp.float32)).reshape(batch, beams, -1)
-        logp = _only_end_at(position == length - 1, logp, end) + state.logp[..., None]
+        logp = _only_end_at((position >= limit - 1)[:, None, None], logp, end) + state.logp[..., None]
         coverage = state.coverage + attention.reshape(batch, beams, -1).astype(jnp.float32)
         ended = _better(state, logp[..., end], coverage, position)
         best, choice = jax.lax.top_k(logp.at[..., end].set(NEVER).reshape(batch, -1), beams)
@@ -134,11 +148,15 @@ def beam_search(
     return Search(done.best_tokens, done.best_score)
 
 
-def _length_penalty(size: Float[Array, ""], alpha: float) -> Float[Array, ""]:
+def _limits(limit: Int[Array, "B"] | None, batch: int, length: int) -> Int[Array, "B"]:
+    return jnp.full(batch, length) if limit is None else jnp.clip(limit, 1, length)
+
+
+def _length_penalty(size: Float[Array, "..."], alpha: float) -> Float[Array, "..."]:
     return ((5 + size) / 6) ** jnp.float32(alpha)
 
 
-def _only_end_at(last: Bool[Array, ""], logp: Float[Array, "... V"], end: int) -> Float[Array, "... V"]:
-    """At the last place every token but `end` is out of the question."""
-    is_end = jnp.arange(logp.shape[-1]) == end
+def _only_end_at(last: Bool[Array, "... 1"], logp: Float[Array, "... V"], end: int) -> Float[Array, "... V"]:
+    """At the last place of a sentence every token but `end` is out of the question."""
+    is_end = jnp.arange(logp.shape[-1]).reshape((1,) * (logp.ndim - 1) + (-1,)) == end
     return jnp.where(last & ~is_end, jnp.float32(NEVER), logp)

@@ -97,7 +97,7 @@ class Config(Run):
     smoothing: float = 0.1
     """Label smoothing."""
     length: int = 96
-    """Tokens of a packed row; also the longest sentence and the longest translation."""
+    """Tokens of a packed row; also the longest sentence, and the longest translation of any."""
     beams: int = 4
     """Hypotheses of the beam search; 1 is greedy."""
     alpha: float = 0.6
@@ -180,7 +180,8 @@ def search(model: nn.Module, config: Config, variables: Variables, source: Array
 
     memory = model.apply(variables, source, method="encode")
     cache = model.apply(variables, memory, config.length, method="start")
-    options = dict(begin=BEGIN, end=END, length=config.length)
+    limit = 10 + 3 * (source != PAD).sum(1) // 2  # more is babble, which a search would follow to the last place
+    options = dict(begin=BEGIN, end=END, length=config.length, limit=limit)
     if config.beams == 1:
         return greedy(step, memory, cache, source != PAD, **options)
     options |= dict(beams=config.beams, alpha=config.alpha, beta=config.beta)

@@ -29,30 +29,28 @@ def markov(seed: int, sentences: int = 3):
     return step, memory
 
 
-def every_hypothesis():
-    for size in range(LENGTH):
+def every_hypothesis(limit):
+    for size in range(limit):
         for body in itertools.product([t for t in range(VOCABULARY) if t != END], repeat=size):
             yield (*body, END)
 
 
 def score(memory, sentence, tokens, alpha, beta, source):
-    """Equation 14 of Wu et al., spelled out. The last place is END for certain."""
+    """Equation 14 of Wu et al., spelled out."""
     last, previous, logp, received = BEGIN, BEGIN, 0.0, np.zeros(3)
-    for place, token in enumerate(tokens):
-        if place < LENGTH - 1:
-            logits = np.asarray(memory["logits"][sentence, last, previous], np.float64)
-            logp += logits[token] - np.log(np.exp(logits).sum())
-        else:
-            logits = np.asarray(memory["logits"][sentence, last, previous], np.float64)
-            logp += logits[END] - np.log(np.exp(logits).sum())
+    for token in tokens:
+        logits = np.asarray(memory["logits"][sentence, last, previous], np.float64)
+        logp += logits[token] - np.log(np.exp(logits).sum())
         received += np.asarray(memory["attention"][sentence, last, previous], np.float64)
         last, previous = previous, token
     coverage = np.log(np.minimum(received, 1.0))[source].sum()
     return logp / ((5 + len(tokens)) / 6) ** alpha + beta * coverage
 
 
-@pytest.mark.parametrize("alpha, beta", [(0.0, 0.0), (0.6, 0.2), (1.0, 0.5)])
-def test_a_wide_beam_finds_the_best_of_all_hypotheses(alpha, beta):
+@pytest.mark.parametrize(
+    "alpha, beta, limit", [(0.0, 0.0, None), (0.6, 0.2, None), (1.0, 0.5, None), (0.6, 0.2, [3, 1, 4])]
+)
+def test_a_wide_beam_finds_the_best_of_all_hypotheses(alpha, beta, limit):
     source = np.array([[True, True, True], [True, True, False], [True, False, False]])
     search = jax.jit(
         lambda memory: beam_search(
@@ -66,27 +64,30 @@ def test_a_wide_beam_finds_the_best_of_all_hypotheses(alpha, beta):
             beams=27,
             alpha=alpha,
             beta=beta,
+            limit=None if limit is None else jnp.array(limit),
         )
     )
     for seed in range(5):
         step, memory = markov(seed)
         found = search(memory)
         for sentence in range(3):
-            scores = {h: score(memory, sentence, h, alpha, beta, source[sentence]) for h in every_hypothesis()}
+            most = LENGTH if limit is None else limit[sentence]
+            scores = {h: score(memory, sentence, h, alpha, beta, source[sentence]) for h in every_hypothesis(most)}
             best = max(scores, key=scores.get)
             assert tuple(found.tokens[sentence].tolist())[: len(best)] == best
             assert not found.tokens[sentence, len(best) :].any()
             np.testing.assert_allclose(found.score[sentence], scores[best], rtol=1e-5)
 
 
-def test_greedy_takes_the_likeliest_token_and_always_ends():
+@pytest.mark.parametrize("limit", [None, [4, 3, 2, 1, 1, 2, 3, 4]])
+def test_greedy_takes_the_likeliest_token_and_always_ends(limit):
     step, memory = markov(0, sentences=8)
-    options = dict(begin=BEGIN, end=END, length=LENGTH)
+    options = dict(begin=BEGIN, end=END, length=LENGTH, limit=None if limit is None else jnp.array(limit))
     found = greedy(step, memory, jnp.full(8, BEGIN), jnp.ones((8, 3), bool), **options)
-    for sentence in range(8):
+    for sentence, most in enumerate(limit or [LENGTH] * 8):
         last, previous, expected = BEGIN, BEGIN, []
         while END not in expected:
-            token = int(memory["logits"][sentence, last, previous].argmax()) if len(expected) < LENGTH - 1 else END
+            token = int(memory["logits"][sentence, last, previous].argmax()) if len(expected) < most - 1 else END
             last, previous, expected = previous, token, [*expected, token]
         assert found.tokens[sentence].tolist() == expected + [0] * (LENGTH - len(expected))
 
