@@ -9,11 +9,11 @@ import pytest
 from deeplearn import catalog
 from deeplearn.data.csvtable import take
 from deeplearn.data.prices import Data, copies, load, parts
-from deeplearn.errors import DataError
+from deeplearn.errors import DataError, DeeplearnError
 from deeplearn.experiment import Trained
 
 prices = catalog.load("prices")
-TINY = dict(members=2, width=8, depth=1, bins=4, steps=40, batch=32)
+TINY = dict(networks=2, members=2, width=8, depth=1, bins=4, steps=40, batch=32)
 
 
 def test_metrics_equal_scikit_learn():
@@ -124,6 +124,25 @@ def test_own_files_with_mistakes(tmp_path, data, last, message):
     path = write(tmp_path / "rooms.csv", ["Faro,80,2020-01-01,90", "Faro,80,2020-01-01," + last])
     with pytest.raises(DataError, match=message):
         load(Data(path=path, **data))
+
+
+@pytest.mark.parametrize(
+    ("data", "price", "area", "message"),
+    [
+        (dict(), lambda i: 100, 80, "the same 'price' in all"),
+        (dict(date="built"), lambda i: 100 + i, 80, "too few days"),
+        (dict(folds=1), lambda i: 100 + i, 80, "data.folds is 1"),
+        (dict(folds=99), lambda i: 100 + i, 80, "data.folds is 99"),
+        (dict(reference="price"), lambda i: 100 + i, 80, "data.reference is the column to predict"),
+        (dict(), lambda i: "1e400" if i == 3 else 100 + i, 80, "line 5: '1e400' in column 'price'"),
+        (dict(), lambda i: 100 + i, "1e300", "line 2: '1e300' in column 'area'"),
+    ],
+)
+def test_own_files_that_nothing_can_be_learnt_from(tmp_path, data, price, area, message):
+    rows = [f"Faro,{area if i == 0 else 70 + i % 3},2020-01-0{1 + i // 40},{price(i)}" for i in range(60)]
+    data = Data(path=write(tmp_path / "rooms.csv", rows), **data)
+    with pytest.raises(DeeplearnError, match=message):
+        parts(load(data), data)
 
 
 def test_the_importance_of_a_column_is_the_rise_of_the_error():

@@ -20,6 +20,8 @@ Table = dict[str, np.ndarray]
 MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
 """Cells, in lower case, that say that nothing is known."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+LARGEST = 1e30
+"""Numbers beyond are mistakes: single precision, in which networks calculate, ends at 3e38."""
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?")
 ALMOST_ALL = 0.9
 """A column with this share of numbers (or dates) is meant as one; its other cells are mistakes to report."""
@@ -128,6 +130,10 @@ def _is_missing(cells: np.ndarray) -> np.ndarray:
     return np.array([cell.lower() in MISSING for cell in cells.tolist()], bool)
 
 
+def _is_number(cell: str) -> bool:
+    return bool(NUMBER.fullmatch(cell)) and abs(float(cell)) <= LARGEST
+
+
 def _is_date(cell: str) -> bool:
     if not DATE.fullmatch(cell):
         return False
@@ -140,8 +146,8 @@ def _is_date(cell: str) -> bool:
 
 def _fits(cells: np.ndarray, kind: Kind) -> np.ndarray:
     """Which cells are of that kind: bool [N]."""
-    test = {"number": NUMBER.fullmatch, "date": _is_date, "category": lambda _: True}[kind]
-    return np.array([bool(test(cell)) for cell in cells.tolist()], bool)
+    test = {"number": _is_number, "date": _is_date, "category": lambda _: True}[kind]
+    return np.array([test(cell) for cell in cells.tolist()], bool)
 
 
 def _infer(cells: np.ndarray) -> Kind:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from deeplearn.data import hotels, houses
 from deeplearn.data.csvtable import Table, describe, read_csv, require
 from deeplearn.data.split import folds, future, refuse_leak, repeated, shuffled
-from deeplearn.errors import DataError
+from deeplearn.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +83,17 @@ class Scale:
 HELD_OUT = 0.2
 """Share of the rows in the test, and of the others in the calibration."""
 
+FOLD = 10
+"""Rows that a fold should hold at least."""
+
 
 def load(data: Data) -> Problem:
-    """The table that the knobs ask for. Raises DataError where a file, a column or a line of it is wrong."""
+    """The table that the knobs ask for.
+
+    Raises:
+        DataError: a file, a column or a line of it is wrong.
+        ConfigError: the price to start from is the one to predict.
+    """
     if data.path is None:
         table = {"hotels": hotels.hotel_rates, "ames": houses.ames, "synthetic": hotels.synthetic}[data.name]()
         date = {"hotels": "arrival_date", "synthetic": "check_in"}.get(data.name)
@@ -93,6 +101,8 @@ def load(data: Data) -> Problem:
             table.pop(late, None)
         reference = "year_before" if data.name == "hotels" else None
         return Problem(table, table.pop("price"), table[date] if date else None, reference, data.name)
+    if data.reference == data.target:
+        raise ConfigError("data.reference is the column to predict; give one that is known before")
     kinds = {data.target: "number", data.date: "date", data.reference: "number"}
     kinds = {name: what for name, what in kinds.items() if name is not None}
     table = read_csv(data.path, kinds, complete=kinds)
@@ -102,6 +112,8 @@ def load(data: Data) -> Problem:
     for name, values in ((data.target, price), (data.reference, table.get(data.reference, price))):
         if (values <= 0).any():
             raise DataError(f"{data.path} has a {name!r} of {values.min():g}; remove prices that are not positive")
+    if price.min() == price.max():
+        raise DataError(f"{data.path} has the same {data.target!r} in all {len(price)} rows; give prices that differ")
     if len(price) < 50 or not table:
         raise DataError(f"{data.path} has {len(price)} rows and {len(table)} columns to learn from; give 50 and 1")
     return Problem(table, price, table[data.date] if data.date else None, data.reference, data.path.name)
@@ -112,8 +124,14 @@ def parts(problem: Problem, data: Data, seed: int = 0) -> tuple[list[Part], Part
 
     With folds, every fold calibrates and is tested, and the final model learns from all rows and is not tested.
     Otherwise the test is the last fifth of the time (or a random one) and the calibration the last fifth of the rest.
+
+    Raises:
+        ConfigError: there cannot be so many folds.
+        DataError: too few days to hold some of them out, twice.
     """
     size = len(problem.price)
+    if data.folds and not 2 <= data.folds <= size // FOLD:
+        raise ConfigError(f"data.folds is {data.folds}; give 2 to {size // FOLD} for {size} rows, or 0 for none")
     if data.folds:
         everything = np.arange(size)
         return [Part(*fold) for fold in folds(size, data.folds, seed)], Part(everything, everything[:0])
@@ -127,6 +145,8 @@ def parts(problem: Problem, data: Data, seed: int = 0) -> tuple[list[Part], Part
     if by_time:
         refuse_leak(problem.dates[test.train], problem.dates[test.held], "day")
     calibration = Part(*(test.train[rows] for rows in split(test.train)))
+    if not len(calibration.held) or not len(test.held):
+        raise DataError(f"{problem.name} has its rows on too few days to hold out the last of them; give more days")
     return [calibration], test
 
 
