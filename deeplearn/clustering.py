@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from deeplearn.errors import DataError
+
 Points = Float[np.ndarray, "N D"]
 Labels = Int[np.ndarray, "N"]
 
@@ -155,6 +157,20 @@ def chosen(found: Sequence[Candidate], least: float = 0.9) -> int:
     """
     stable = [c.clusters for c in found if c.stability >= least]
     return max(stable, default=max(found, key=lambda c: c.stability).clusters)
+
+
+def number(points: Points, wanted: int | None, name: str) -> int:
+    """The number of clusters: the one that is wanted, or up to eight, as `chosen` of `candidates`.
+
+    More than eight kinds of customers nobody can tell apart. All seeds share one draw, to compare their clusters.
+
+    Raises:
+        DataError: there are not even two points a cluster; says so of `name`.
+    """
+    most = wanted or 8
+    if len(points) < 2 * most:
+        raise DataError(f"{name} has {len(points)} examples, too few to look for {most} groups; give more.")
+    return wanted or chosen(candidates(points, range(2, most + 1), seed=0))
 
 
 class Mixture(NamedTuple):

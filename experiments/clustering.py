@@ -5,7 +5,8 @@ of forecasts, DEC (Xie et al., 2016), IDEC (Guo et al., 2017), VaDE (Jiang et al
 of contrastive codes. Labels and what customers spend later judge the groups and choose nothing.
     deeplearn train clustering
     deeplearn train clustering --preset digits
-    deeplearn train clustering --data.path purchases.csv --clusters 5
+    deeplearn train clustering --data.path purchases.csv
+    deeplearn train clustering --data.path numbers.csv --preset idec
     deeplearn predict runs/latest purchases.csv
 """
 
@@ -41,8 +42,6 @@ from deeplearn.step import variables
 from deeplearn.task import Batch, Task, Variables, linen, warm
 
 EVALUATED_TOGETHER = 1024
-CANDIDATES = range(2, 9)
-"""Numbers of groups to choose from: more than eight kinds of customers nobody can tell apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,13 +168,13 @@ def first_phase(config: Config, examples: Examples, rows: Int[np.ndarray, "M"], 
     """Learn a code of the examples at these rows.
 
     Raises:
-        ConfigError: forecasts are asked for, of what knows no time.
+        ConfigError: there is nothing to learn forecasts from.
     """
     columns, outputs = {"image": examples.image[rows]}, 0
     if config.method == "forecast":
         lesson = examples.lesson
-        if lesson is None:
-            raise ConfigError(f"{examples.name} holds no dates to learn forecasts from; give --method idec.")
+        if lesson is None or not lesson.after[lesson.known].any():
+            raise ConfigError(f"{examples.name} shows no dates on which customers came back; start with --preset idec.")
         rows = rows[lesson.known[rows]]
         columns, outputs = {"image": lesson.before[rows], "after": lesson.after[rows]}, lesson.after.shape[1]
     if config.method == "contrastive":
@@ -228,17 +227,10 @@ def trained_on(config: Config, examples: Examples, clusters: int, folder: Path, 
     return Grouped(everywhere(one.task, learnt, examples.image), everywhere(task, variables(state), examples.image))
 
 
-def number_of_groups(config: Config, examples: Examples) -> int:
-    if config.clusters is not None:
-        return config.clusters
-    # One draw for all seeds: their profiles are to be compared.
-    return clustering.chosen(clustering.candidates(examples.flat, CANDIDATES, seed=0))
-
-
 def main(config: Config, folder: Path) -> dict[str, Any]:
     """All phases, again for stability, and what the groups are worth."""
     examples = load(config.data)
-    clusters, size = number_of_groups(config, examples), len(examples.image)
+    clusters, size = clustering.number(examples.flat, config.clusters, examples.name), len(examples.image)
     found = trained_on(config, examples, clusters, folder, np.arange(size))
     again = [
         trained_on(replace(config, seed=seed), examples, clusters, folder / "again" / str(i), rows).labels
@@ -311,7 +303,7 @@ def figures(trained: Trained, folder: Path) -> None:
 def baseline(config: Config) -> dict[str, dict[str, float]]:
     """Classical methods on the same inputs, judged in the same way."""
     examples = load(config.data)
-    clusters, size = number_of_groups(config, examples), len(examples.image)
+    clusters, size = clustering.number(examples.flat, config.clusters, examples.name), len(examples.image)
     repetitions = clustering.repetitions(config.seed, config.repeats, size)
     return {
         name: judged(examples, method(np.arange(size), config.seed), [method(rows, seed) for seed, rows in repetitions])

@@ -95,7 +95,7 @@ def test_the_lesson_is_the_first_half_and_what_followed(tmp_path):
 
 def test_a_table_of_numbers_needs_a_method_without_dates(tmp_path):
     path = table(tmp_path / "table.csv")
-    with pytest.raises(ConfigError, match=r"no dates.*--method idec"):
+    with pytest.raises(ConfigError, match=r"no dates.*--preset idec"):
         experiment.experiment(experiment.Config(data=Data(path=path)))
     config = experiment.Config(data=Data(path=path), method="idec", clusters=3, pretrain=60, steps=30, repeats=0)
     folder, _ = trained(config, tmp_path / "run")
@@ -105,3 +105,14 @@ def test_a_table_of_numbers_needs_a_method_without_dates(tmp_path):
     assert all(len(kind) == 1 for kind in kinds) and len(set.union(*kinds)) == 3
     with pytest.raises(DataError, match="no column 'visits'"):
         experiment.apply(run.load(folder), [str(shop(tmp_path / "shop.csv"))])
+
+
+def test_what_cannot_be_grouped_is_refused(tmp_path):
+    few = experiment.Config(data=Data(path=table(tmp_path / "few.csv", count=15)), method="idec")
+    with pytest.raises(DataError, match=r"few\.csv has 15 examples, too few to look for 8 groups"):
+        experiment.main(few, tmp_path)
+    path = tmp_path / "once.csv"
+    rows = [f"c{i},2024-{1 + i // 28 * 6:02}-{1 + i % 28:02},5" for i in range(56)]  # nobody comes back
+    path.write_text("\n".join(["customer,date,amount", *rows]))
+    with pytest.raises(ConfigError, match="no dates on which customers came back"):
+        experiment.experiment(experiment.Config(data=Data(path=path)))
