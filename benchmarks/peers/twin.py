@@ -14,6 +14,7 @@ from benchmarks.cases import RATE, VOCABULARY, Case
 from benchmarks.peers import translation, vision
 
 TWINS: dict[str, Callable[[], nn.Module]] = {
+    "mlp-small": lambda: vision.MLP(width=32),
     "mlp": vision.MLP,
     "lenet": vision.LeNet,
     "resnet18": vision.ResNet18,
