@@ -32,7 +32,7 @@ from deeplearn.data.tabular import Encoding, encode, fit_encoding
 from deeplearn.experiment import Evaluation, Experiment, Run, Trained
 from deeplearn.fit import fit
 from deeplearn.metrics import R2, Mean, Metric, Root, computed
-from deeplearn.models.tabular import FTTransformer, TabM
+from deeplearn.models.tabular import FTTransformer, Independent, TabM
 from deeplearn.optimizer import Optimizer
 from deeplearn.run import write_assets
 from deeplearn.step import variables
@@ -48,8 +48,14 @@ class Config(Run):
     data: Data = field(default_factory=Data)
     model: Literal["tabm", "ft-transformer"] = "tabm"
     """An ensemble of perceptrons that share weights (one member: a plain perceptron), or attention among columns."""
+    networks: int = 3
+    """Models that share nothing; the price is their mean."""
     members: int = 8
-    """Perceptrons in the ensemble."""
+    """Perceptrons in a TabM."""
+    wide: bool = False
+    """Add a linear model of the columns to the perceptrons."""
+    error: Literal["absolute", "squared"] = "absolute"
+    """Errors that training makes small: absolute ones lead to the median price, squared ones to the mean."""
     width: int = 128
     """Features of a hidden layer, or of a token."""
     depth: int = 2
@@ -67,18 +73,20 @@ class Config(Run):
     coverage: float = 0.9
     """Share of the truths that the intervals are to hold."""
     batch: int = 256
-    steps: int = 400
+    steps: int = 800
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(rate=2e-3, decay=0.01))
 
 
 def build(config: Config, encoding: Encoding) -> nn.Module:
     """The untrained model; its three outputs are a typical price, and the low and the high end of an interval."""
     shape = dict(width=config.width, depth=config.depth, dropout=config.dropout)
+    columns = encoding.edges, encoding.cardinalities
     if config.model == "ft-transformer":
-        return FTTransformer(encoding.edges, encoding.cardinalities, outputs=3, **shape)
-    return TabM(
-        encoding.edges, encoding.cardinalities, outputs=3, members=config.members, embedding=config.embedding, **shape
-    )
+        network = FTTransformer(*columns, outputs=3, **shape)
+    else:
+        own = dict(members=config.members, embedding=config.embedding, wide=config.wide)
+        network = TabM(*columns, outputs=3, **own, **shape)
+    return network if config.networks == 1 else Independent(network, config.networks)
 
 
 def measures(
@@ -96,7 +104,7 @@ def measures(
 
 
 def task(config: Config, encoding: Encoding, scale: Scale) -> Task:
-    """Each member learns the median and two quantiles on its own (pinball loss); their mean is the prediction."""
+    """Each member learns the price and two quantiles (pinball loss) on its own; their mean is the prediction."""
     tail = (1 - config.coverage) / 2
     levels = jnp.array([0.5, tail, 1 - tail], jnp.float32)
 
@@ -105,11 +113,11 @@ def task(config: Config, encoding: Encoding, scale: Scale) -> Task:
 
     def objective(outputs: Float[Array, "B K 3"], batch: Batch) -> tuple[Mean, Mapping[str, Metric]]:
         gap = batch["target"][:, None, None] - outputs
-        pinball = jnp.maximum(levels[None, None] * gap, (levels - 1)[None, None] * gap)
+        loss = jnp.maximum(levels[None, None] * gap, (levels - 1)[None, None] * gap)
+        if config.error == "squared":
+            loss = loss.at[..., 0].set(gap[..., 0] ** 2 / 2)
         price = predict(outputs, batch)[:, 0]
-        return Mean.of(pinball.mean((1, 2)), batch["mask"]), measures(
-            price, batch["price"], batch["mask"], scale.typical
-        )
+        return Mean.of(loss.mean((1, 2)), batch["mask"]), measures(price, batch["price"], batch["mask"], scale.typical)
 
     return linen(
         build(config, encoding), objective, inputs=lambda batch: (batch["number"], batch["category"]), predict=predict
@@ -321,13 +329,15 @@ def compete(config: Config, problem: Problem, tests: list[Part], name: str, sett
 PRESETS = {
     "hotels": Config(),
     "hotels-random": Config(data=Data(honest=False)),
-    "ames": Config(data=Data(name="ames", folds=5), members=4, batch=128, steps=600),
+    "ames": Config(
+        data=Data(name="ames", folds=5), networks=4, members=4, wide=True, error="squared", batch=128, steps=600
+    ),
     "synthetic-hotels": Config(data=Data(name="synthetic"), harmonics=3),
-    "ft-transformer": Config(model="ft-transformer", width=64, depth=3),
+    "ft-transformer": Config(model="ft-transformer", networks=1, width=64, depth=3, steps=400),
 }
 EXPECTED = {"test/mae": (22.2, 4.4), "test/coverage": (0.89, 0.09)}
 """A single seed within three standard deviations of the mean of five."""
-SMOKE = {"data.name": "ames", "members": 2, "width": 16, "depth": 1, "bins": 4}
+SMOKE = {"data.name": "ames", "networks": 2, "members": 2, "width": 16, "depth": 1, "bins": 4}
 
 if __name__ == "__main__":
     run_file(__file__)

@@ -13,27 +13,23 @@ from jaxtyping import Array, Float, Int
 from deeplearn.models.layers import Normalise
 from deeplearn.models.vit import EncoderBlock
 
-REACH = 2.0
-"""The outermost bins go on by as many of their widths: linear beyond what training saw, but not without end."""
 ONE_HOT = 6
 """Categories of up to this many positions enter the perceptron one-hot; an embedding would not be smaller."""
 
 
 def piecewise_linear(x: Float[Array, "B F"], edges: tuple[tuple[float, ...], ...]) -> Float[Array, "B F T"]:
-    """How far each number has come through each of its bins: 1 below it, 0 above, linear inside.
+    """How far each number has come through each of its bins: 0 below it, 1 above, linear inside.
 
-    Gorishniy et al., "On embeddings for numerical features in tabular deep learning" (2022), equation 1. Numbers with
+    Gorishniy et al., "On embeddings for numerical features in tabular deep learning" (2022), equation 1, except that
+    a number beyond all bins counts as the nearest end: what training has not seen is not extrapolated. Numbers with
     fewer bins than the largest count T have zeros in the others.
     """
     bins = max(len(e) for e in edges) - 1
-    start, width = np.zeros((2, len(edges), bins), np.float32)
-    low, high = np.zeros((2, len(edges), bins), np.float32)
+    start, width, real = np.zeros((3, len(edges), bins), np.float32)
     for i, e in enumerate(edges):
-        last = len(e) - 2
-        start[i, : last + 1], width[i, : last + 1], high[i, : last + 1] = e[:-1], np.diff(e), 1.0
-        low[i, 0], high[i, last] = -REACH, 1 + REACH
+        start[i, : len(e) - 1], width[i, : len(e) - 1], real[i, : len(e) - 1] = e[:-1], np.diff(e), 1.0
     progress = (x[..., None] - start[None]) / np.where(width > 0, width, np.float32(1))[None]
-    return jnp.clip(progress, low[None], high[None])
+    return jnp.clip(progress, 0, 1) * real[None]
 
 
 class NumberEmbedding(nn.Module):
@@ -92,6 +88,8 @@ class TabM(nn.Module):
     embedding: int = 8
     """Width of the embedding of each number and each large category."""
     dropout: float = 0.1
+    wide: bool = False
+    """Add what a linear model of the same columns says (Cheng et al., "Wide & deep learning", 2016)."""
 
     @nn.compact
     def __call__(
@@ -115,7 +113,40 @@ class TabM(nn.Module):
         start = nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=0)
         kernel = self.param("head", start, (self.members, x.shape[-1], self.outputs))
         bias = self.param("bias", nn.initializers.zeros, (self.members, self.outputs))
-        return jnp.einsum("bkd,kdo->bko", x, kernel) + bias[None]
+        x = jnp.einsum("bkd,kdo->bko", x, kernel) + bias[None]
+        if self.wide:
+            plain = [jax.nn.one_hot(category[:, i], size) for i, size in enumerate(self.cardinalities)]
+            if self.edges:
+                plain.append(piecewise_linear(number, self.edges).reshape(len(number), -1))
+            linear = nn.Dense(self.outputs, kernel_init=nn.initializers.zeros, use_bias=False, name="wide")
+            x = x + linear(jnp.concatenate(plain, axis=-1))[:, None]
+        return x
+
+
+class Independent(nn.Module):
+    """Several networks that share nothing but the batches they learn from (Lakshminarayanan et al., 2017).
+
+    number [B, F], category [B, C] -> [B, count * K, outputs], the members of all networks.
+    """
+
+    network: nn.Module
+    """What each of them is."""
+    count: int
+
+    @nn.compact
+    def __call__(
+        self, number: Float[Array, "B F"], category: Int[Array, "B C"], *, train: bool
+    ) -> Float[Array, "B K outputs"]:
+        each = nn.vmap(
+            lambda network, *columns: network(*columns, train=train),
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=(None, None),
+            out_axes=1,
+            axis_size=self.count,
+        )
+        found = each(self.network, number, category)  # [B, E, K, outputs]
+        return found.reshape(len(number), -1, found.shape[-1])
 
 
 class FTTransformer(nn.Module):
