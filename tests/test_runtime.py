@@ -81,7 +81,7 @@ def script(folder: Path, **environment: str) -> list[str]:
 def test_the_command_restarts_once_in_the_same_process_with_its_arguments(tmp_path):
     first, again, last = script(tmp_path)
     assert first == again and last.split()[0] == first
-    assert runtime.HUGE_PAGES in last and "False ['--flag', 'a b']" in last
+    assert runtime.MALLOC in last and "False ['--flag', 'a b']" in last
 
 
 def test_it_can_be_switched_off(tmp_path):
