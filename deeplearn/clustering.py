@@ -105,10 +105,17 @@ def kmeans(points: Points, clusters: int, seed: int) -> Callable[[Points], Label
 
 
 def gaussians(points: Points, clusters: int, seed: int) -> Callable[[Points], Labels]:
-    """The better of two Gaussian mixtures with full covariances as a function that assigns points."""
+    """The better of two Gaussian mixtures as a function that assigns points.
+
+    Covariances are full where a cluster has more points than numbers on average, else there is nothing to learn them
+    from (and it costs minutes): diagonal.
+    """
     from sklearn.mixture import GaussianMixture
 
-    return GaussianMixture(clusters, n_init=2, reg_covar=1e-3, random_state=seed).fit(points).predict
+    kind = "full" if len(points) > clusters * points.shape[1] else "diag"
+    return (
+        GaussianMixture(clusters, covariance_type=kind, n_init=2, reg_covar=1e-3, random_state=seed).fit(points).predict
+    )
 
 
 def centres(points: Points, labels: Labels, clusters: int) -> Float[np.ndarray, "K D"]:

@@ -107,3 +107,9 @@ def test_repetitions_are_all_rows_with_other_seeds_and_then_bootstrap_samples():
     for _, rows in found[2:]:
         assert len(rows) == 50 and rows.min() >= 0 and rows.max() < 50
         assert 25 < len(set(rows.tolist())) < 40  # 63 % are drawn once or more
+
+
+def test_a_gaussian_mixture_of_few_points_in_many_numbers_finds_them(rng):
+    labels = rng.integers(0, 2, 60)
+    points = 9.0 * labels[:, None] + rng.normal(size=(60, 80))  # 30 points a cluster know no covariance of 80 numbers
+    assert clustering.agreement(labels, clustering.gaussians(points, 2, 0)(points))["accuracy"] == 1
