@@ -339,8 +339,8 @@ PRESETS = {
         optimizer=Optimizer(name="adam", rate=2e-4, schedule="constant", clip=5.0),
     ),
 }
-"""`hour` is about one of a CPU core: a smaller model for ten passes instead of one and a half. The last two are the papers' (WMT14 en-de BLEU 27.3 and 24.6, on accelerators):
-25,000 target tokens an update."""
+"""`hour` is about one of a CPU core: a smaller model for ten passes instead of one and a half. The last two are the
+papers' (WMT14 en-de BLEU 27.3 and 24.6, on accelerators): 25,000 target tokens an update."""
 EXPECTED = {"test/bleu": (11.5, 1.5)}
 SMOKE = dict(
     data=Data(name="numbers", vocabulary=100),
