@@ -36,6 +36,8 @@ class Budget:
     """For all candidates together, after the warm-up."""
     warmup: float = 5.0
     """Most seconds of warm-up for one candidate."""
+    shortest: float = SHORTEST
+    """Seconds a sample lasts at least: as many calls as that takes."""
     rest: float = 0.03
     """Seconds of silence before a sample: idle threads of OpenBLAS spin for 2^26 cycles, some 25 ms."""
 
@@ -177,7 +179,7 @@ def _warm(sample: Sampler, budget: Budget) -> int:
         stale = stale + 1 if seconds > 0.98 * best else 0
         best = min(best, seconds)
         number, spent = number + 1, spent + seconds
-    return max(1, math.ceil(SHORTEST / max(best, 1e-9)))
+    return max(1, math.ceil(budget.shortest / max(best, 1e-9)))
 
 
 def conditions() -> dict[str, Any]:
