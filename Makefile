@@ -8,7 +8,7 @@ digits: .venv/ready  ## train the default experiment on real data, beside an SVM
 	$(BIN)/deeplearn train classification
 
 test: .venv/ready  ## everything but the trainings to a promised result
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 slow: .venv/ready  ## train experiments to the results they promise
 	$(BIN)/python -m pytest -m slow

@@ -191,7 +191,7 @@ def _evaluate(words: list[str]) -> None:
     )
     from deeplearn import run
 
-    for name, value in sorted(run.evaluate_again(form.run).items()):
+    for name, value in run.evaluate_again(form.run).items():
         print(f"{name:32} {value:.6g}")
 
 

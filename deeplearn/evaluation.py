@@ -15,6 +15,7 @@ from deeplearn.errors import ConfigError
 from deeplearn.experiment import Evaluation, Experiment
 from deeplearn.metrics import Metric, computed
 from deeplearn.step import accumulated, eval_step
+from deeplearn.study import Each
 from deeplearn.task import Batch, Task, Variables
 
 Results = dict[str, Any]
@@ -113,8 +114,5 @@ def lane_of(tree: PyTree, lane: int) -> PyTree:
 
 def scalars(results: Results) -> dict[str, float]:
     """What a log line can hold: numbers, and the mean over seeds that train together."""
-    return {
-        name: float(np.mean(value))
-        for name, value in results.items()
-        if np.ndim(value[0] if isinstance(value, list) else value) == 0
-    }
+    each = {name: value if isinstance(value, list) else [value] for name, value in results.items()}
+    return {name: float(np.mean(v)) for name, v in each.items() if not isinstance(v[0], Each) and np.ndim(v[0]) == 0}

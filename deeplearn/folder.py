@@ -28,7 +28,7 @@ import numpy as np
 from deeplearn.config import changed, from_json, to_json
 from deeplearn.environment import diff_patch, environment
 from deeplearn.errors import ConfigError, StorageError, UsageError
-from deeplearn.study import Interval
+from deeplearn.study import Interval, Paired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,8 @@ class Result:
     """"split/metric" -> value, the mean where there are several seeds; None where it is not a finite number."""
     baseline: dict[str, dict[str, float | None]] = field(default_factory=dict)
     """Competitor -> the same metrics on the same split."""
+    paired: dict[str, dict[str, Paired]] = field(default_factory=dict)
+    """Competitor -> metric -> how much more the competitor has than we, on the same test examples."""
     seeds: dict[str, Interval] = field(default_factory=dict)
     """Metric -> its values over seeds."""
     tables: dict[str, Any] = field(default_factory=dict)

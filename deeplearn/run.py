@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ from deeplearn.experiment import Experiment, Run, Trained
 from deeplearn.fit import fit
 from deeplearn.folder import Result, open_run, write_result, write_text
 from deeplearn.parallel import make_mesh, replicated
-from deeplearn.study import interval
+from deeplearn.study import Each, Paired, interval, paired
 from deeplearn.task import Variables
 
 FREE = {"steps", "seeds", "together", "log_every", "eval_every", "save_every", "keep", "parallel", "mesh", "workdir"}
@@ -42,22 +42,20 @@ def train(module: ModuleType, config: Run, name: str) -> Path:
     _refuse_other_data(config, fingerprint)
     folder = open_run(config.workdir, config, name, fingerprint)
     _say(f"run folder: {folder}")
-    metrics, tables = _split(_results(module, config, folder, experiment))
+    found = _split(_results(module, config, folder, experiment))
     seconds = time.perf_counter() - start
     trained = load(folder)
     if jax.process_index() > 0:
         return folder  # The first process draws, measures the competitor and writes.
-    baseline = {}
-    if hasattr(module, "baseline"):
-        _say("measuring the competitor on the same split")
-        baseline = module.baseline(config)
+    baseline, pairs = _competitors(module, config, found.each)
     result = Result(
         experiment=name,
         config=to_json(config),
-        metrics={key: float(np.mean(values)) for key, values in metrics.items()},
+        metrics={key: float(np.mean(values)) for key, values in found.metrics.items()},
         baseline=baseline,
-        seeds={key: interval(values) for key, values in metrics.items()} if config.seeds > 1 else {},
-        tables={key: np.mean(values, axis=0).tolist() for key, values in tables.items()},
+        paired=pairs,
+        seeds={key: interval(values) for key, values in found.metrics.items()} if config.seeds > 1 else {},
+        tables={key: np.mean(values, axis=0).tolist() for key, values in found.tables.items()},
         classes=_asset(folder, "classes.json", []),
         steps=config.steps,
         seconds=seconds,
@@ -97,17 +95,40 @@ def _together(experiment: Experiment, config: Run) -> bool:
     return not convolves(experiment)
 
 
-def _split(per_seed: Sequence[Results]) -> tuple[dict[str, list[float]], dict[str, list[np.ndarray]]]:
-    """Numbers and tables of all seeds, by name."""
-    metrics: dict[str, list[float]] = {}
-    tables: dict[str, list[np.ndarray]] = {}
+class _Found(NamedTuple):
+    """Results by name, each a list over seeds."""
+
+    metrics: dict[str, list[float]]
+    tables: dict[str, list[np.ndarray]]
+    each: dict[str, list[Each]]
+
+
+def _split(per_seed: Sequence[Results]) -> _Found:
+    """Numbers, tables and values of single examples."""
+    found = _Found({}, {}, {})
     for results in per_seed:
         for key, value in results.items():
-            if np.ndim(value) == 0:
-                metrics.setdefault(key, []).append(float(value))
+            if isinstance(value, Each):
+                found.each.setdefault(key, []).append(value)
+            elif np.ndim(value) == 0:
+                found.metrics.setdefault(key, []).append(float(value))
             else:
-                tables.setdefault(key, []).append(np.asarray(value))
-    return metrics, tables
+                found.tables.setdefault(key, []).append(np.asarray(value))
+    return found
+
+
+def _competitors(
+    module: ModuleType, config: Run, each: Mapping[str, Sequence[Each]]
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Paired]]]:
+    """Competitor -> its metrics, and how they differ from ours example by example where both say so."""
+    if not hasattr(module, "baseline"):
+        return {}, {}
+    _say("measuring the competitor on the same split")
+    metrics, pairs = {}, {}
+    for name, own in module.baseline(config).items():
+        metrics[name] = {key: value for key, value in own.items() if not isinstance(value, Each)}
+        pairs[name] = {key: paired(each[key], own[key]) for key in own if key in each}
+    return metrics, {name: own for name, own in pairs.items() if own}
 
 
 def _refuse_other_knobs(config: Run) -> None:
@@ -192,17 +213,21 @@ def load(folder: Path) -> Trained:
 
 
 def evaluate_again(folder: Path) -> Results:
-    """All evaluations of a run folder's newest checkpoint; needs the data set.
+    """All evaluations of a run folder's newest checkpoint, of several seeds the first; needs the data set.
 
     Raises:
-        UsageError: the experiment trains in a way of its own, so that only its `main` knows how to evaluate.
+        UsageError: the run is not finished, where an experiment with its own `main` would go on training.
     """
     module, config, name = load_module(folder)
+    trained = load(folder)
     if hasattr(module, "main"):
-        raise UsageError(f"{name} evaluates inside its own main; run deeplearn train {name} --workdir {folder} again.")
-    mesh = make_mesh(config.mesh)
-    results = evaluate(module.experiment(config), jax.device_put(load(folder).variables, replicated(mesh)), mesh)
-    return {key: value for key, value in results.items() if np.ndim(value) == 0}
+        if not (folder / "result.json").is_file():
+            raise UsageError(f"{folder} is not finished; run deeplearn train {name} --workdir {folder} again first.")
+        results = module.main(replace(config, seeds=1), trained.folder)  # Its fits find nothing left to train.
+    else:
+        mesh = make_mesh(config.mesh)
+        results = evaluate(module.experiment(config), jax.device_put(trained.variables, replicated(mesh)), mesh)
+    return dict(sorted((key, values[0]) for key, values in _split([results]).metrics.items()))
 
 
 def variables_of(arrays: Mapping[str, jax.Array]) -> Variables:

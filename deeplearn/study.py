@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
@@ -19,6 +20,33 @@ class Interval:
     high: float | None = None
     """95 % confidence bounds of the mean."""
     values: list[float]
+
+
+class Each(NamedTuple):
+    """A value for each of N test examples, among a run's results: compared with a competitor's, not reported."""
+
+    values: Shaped[np.ndarray, "N"]
+    groups: Shaped[np.ndarray, "N"] | None = None
+    """What ties examples together, such as a day: the bootstrap draws whole groups."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """How much more one system has than another on the same test examples."""
+
+    difference: float
+    """Of the means."""
+    low: float
+    high: float
+    """95 % percentile bounds of the difference."""
+    p: float
+    """Two-sided p-value of no difference."""
+
+
+def paired(ours: Sequence[Each], theirs: Each, seed: int = 0) -> Paired:
+    """A competitor against our run, whose values are the mean over its seeds: one `Each` a seed."""
+    mean = np.mean([each.values for each in ours], axis=0)
+    return paired_bootstrap(theirs.values, mean, seed, groups=theirs.groups)
 
 
 def interval(values: Sequence[float]) -> Interval:
@@ -44,32 +72,39 @@ def difference_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, 
 
 
 def paired_bootstrap(
-    a: Shaped[np.ndarray, "N"], b: Shaped[np.ndarray, "N"], seed: int, resamples: int = 10_000
-) -> tuple[float, float, float, float]:
+    a: Shaped[np.ndarray, "N"],
+    b: Shaped[np.ndarray, "N"],
+    seed: int,
+    resamples: int = 10_000,
+    groups: Shaped[np.ndarray, "N"] | None = None,
+) -> Paired:
     """Is system a better than system b on the same N test examples (Koehn, 2004)?
 
     Args:
         a, b: score of each example, such as 1 where the answer is right.
         seed: fixes the resamples.
         resamples: 10,000 keep the Monte-Carlo error of p = 0.05 below 0.005.
+        groups: examples that share a value are drawn together; by default each is a group of its own.
 
     Returns:
-        (mean of a - b, low, high, p): the 95 % percentile interval and the two-sided p-value of no difference.
+        The mean of a - b with its 95 % percentile interval, and the two-sided p-value of no difference.
     """
-    gaps, counts = np.unique(np.asarray(a, np.float64) - np.asarray(b, np.float64), return_counts=True)
-    total = counts.sum()
+    gaps = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    place = np.arange(len(gaps)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    # A resample is how often each distinct group is drawn: three numbers where single answers are right or wrong.
+    kinds, counts = np.unique(np.stack([np.bincount(place, gaps), np.bincount(place)]), axis=1, return_counts=True)
+    totals, sizes = kinds
+    share = counts / counts.sum()
     rng = np.random.default_rng(seed)
-    # A resample is how often each distinct gap is drawn: three numbers where answers are right or wrong.
-    chunk = max(1, 10_000_000 // len(gaps))  # 80 MB of counts at a time.
-    means = [
-        rng.multinomial(total, counts / total, size=min(chunk, resamples - start)) @ gaps / total
-        for start in range(0, resamples, chunk)
-    ]
-    means = np.concatenate(means)
+    chunk = max(1, 10_000_000 // len(counts))  # 80 MB of counts at a time.
+    drawn = (
+        rng.multinomial(counts.sum(), share, size=min(chunk, resamples - start)) for start in range(0, resamples, chunk)
+    )
+    means = np.concatenate([(times @ totals) / (times @ sizes) for times in drawn])
     low, high = np.quantile(means, [0.025, 0.975])
     tail = min((means <= 0).sum(), (means >= 0).sum())
     p = min(1.0, 2 * (tail + 1) / (resamples + 1))  # + 1: the sample itself; p is never 0.
-    return float(gaps @ counts / total), float(low), float(high), float(p)
+    return Paired(difference=float(gaps.mean()), low=float(low), high=float(high), p=float(p))
 
 
 def _student(freedom: float) -> float:

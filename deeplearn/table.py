@@ -39,7 +39,8 @@ def table(runs: Sequence[Record], format: Format = "github") -> str:
 
     parts = []
     for experiment, group in by_experiment(runs).items():
-        header, cells = _cells(rows(group), format)
+        systems = rows(group)
+        header, cells = _cells(systems, format)
         if not cells:
             continue
         style = {"github": "github", "latex": "latex_raw", "text": "simple", "html": "unsafehtml"}[format]
@@ -48,6 +49,11 @@ def table(runs: Sequence[Record], format: Format = "github") -> str:
         if format == "latex":
             for rule in ("top", "mid", "bottom"):
                 text = text.replace(r"\hline", rf"\{rule}rule", 1)
+        lines = [_escaped(line, format) for line in _pairs(systems)]
+        if lines and format == "html":
+            text += f'<p class="soft">{"<br>".join(lines)}</p>'
+        elif lines:
+            text += "\n\n" + "\n".join(f"- {line}" if format == "github" else line for line in lines)
         parts.append((experiment, text))
     if format == "html" or len(parts) == 1:
         return "\n\n".join(text for _, text in parts)
@@ -179,6 +185,17 @@ def _competitors(ours: Sequence[Row]) -> list[Row]:
         Row(label=name if names.count(name) == 1 else f"{name} ({beside})", metrics=values, runs=[])
         for (name, _), (values, beside) in found.items()
     ]
+
+
+def _pairs(ours: Sequence[Row]) -> Iterator[str]:
+    """A line for each value that one run and a competitor have of every test example (`study.paired`)."""
+    for row in ours:
+        for name, metrics in (row.runs[0].result.paired if len(row.runs) == 1 else {}).items():
+            for metric, gap in metrics.items():
+                places = decimals([gap.difference, gap.low, gap.high])
+                bounds = f"[{gap.low:+.{places}f}, {gap.high:+.{places}f}]"
+                sign = "p < 0.001" if gap.p < 0.001 else f"p = {gap.p:.3f}"
+                yield f"{metric}, {name} - {row.label}: {gap.difference:+.{places}f} {bounds}, {sign}"
 
 
 def _joined(metric: str, measured: Sequence[Mapping[str, float | None]]) -> Interval:

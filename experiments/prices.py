@@ -36,6 +36,7 @@ from deeplearn.models.tabular import FTTransformer, Independent, TabM
 from deeplearn.optimizer import Optimizer
 from deeplearn.run import write_assets
 from deeplearn.step import variables
+from deeplearn.study import Each
 from deeplearn.task import Batch, Task, Variables, linen
 
 EVALUATED_TOGETHER = 1024  # rows
@@ -202,7 +203,7 @@ def calibrated(found: Float[np.ndarray, "N 3"], margin: float) -> Float[np.ndarr
     return np.maximum(np.column_stack([price, np.minimum(low, price), np.maximum(high, price)]), 0)
 
 
-def main(config: Config, folder: Path) -> dict[str, float]:
+def main(config: Config, folder: Path) -> dict[str, Any]:
     """Calibrate with models that have not seen the calibration rows, then train the final one on all but the test.
 
     With folds, each fold is tested with the margin that the other folds give, and the final model is not tested.
@@ -229,15 +230,17 @@ def main(config: Config, folder: Path) -> dict[str, float]:
     return report(problem, tests, bands, weights, folder)
 
 
-def scored(price: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """`measures` of predictions [N] that lie on the host."""
+def scored(price: np.ndarray, true: np.ndarray, days: np.ndarray | None) -> dict[str, Any]:
+    """`measures` of predictions [N] that lie on the host, and errors to compare row by row, tied together by day."""
     found = measures(*(jnp.asarray(v, jnp.float32) for v in (price, true, np.ones(len(true)))), float(true.mean()))
-    return {f"test/{name}": value for name, value in computed(found).items()}
+    errors = {"absolute_error": price - true, "log_error": np.log(np.maximum(price, 1e-6) / true)}
+    each = {name: Each(np.abs(error), days) for name, error in errors.items()}
+    return {f"test/{name}": value for name, value in (computed(found) | each).items()}
 
 
 def report(
     problem: Problem, tests: list[Part], bands: list[np.ndarray], weights: Mapping[str, float], folder: Path
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Write what the figures show, and return the metrics of all tested rows together."""
     rows, band = np.concatenate([part.held for part in tests]), np.concatenate(bands)
     true, (price, low, high) = problem.price[rows], band.T
@@ -245,7 +248,7 @@ def report(
     shown |= {} if problem.dates is None else {"day": problem.dates[rows].astype(int)}
     tables = {name: values.tolist() for name, values in shown.items()}
     write_assets(folder, {"held_out.json": tables, "importance.json": dict(weights)})
-    return scored(price, true) | {
+    return scored(price, true, None if problem.dates is None else problem.dates[rows]) | {
         "test/coverage": float(conformal.covered(true, low, high).mean()),
         "test/width": float((high - low).mean()),
         "test/copies": float(np.concatenate([copies(problem, part) for part in tests]).mean()),
@@ -297,7 +300,7 @@ def figures(trained: Trained, folder: Path) -> None:
         curves(series, folder / "figures" / "year.svg", x="day", y="mean price", title="Held-out days")
 
 
-def baseline(config: Config) -> dict[str, dict[str, float]]:
+def baseline(config: Config) -> dict[str, dict[str, Any]]:
     """Boosted trees, support-vector machine and ridge: same columns, same rows, settings chosen on calibration rows."""
     problem = load(config.data)
     calibration, final = parts(problem, config.data)
@@ -312,7 +315,7 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
     return results
 
 
-def compete(config: Config, problem: Problem, tests: list[Part], name: str, setting: int) -> dict[str, float]:
+def compete(config: Config, problem: Problem, tests: list[Part], name: str, setting: int) -> dict[str, Any]:
     """Metrics of one competitor in one setting over all tested rows together."""
     prices = []
     for part in tests:
@@ -323,7 +326,9 @@ def compete(config: Config, problem: Problem, tests: list[Part], name: str, sett
         competitors.fit(name, model, x, scale.from_price(problem.price[part.train], units[part.train]))
         value = jnp.asarray(model.predict(held), jnp.float32)
         prices.append(scale.to_price(value, jnp.asarray(units[part.held], jnp.float32)))
-    return scored(np.concatenate(prices), problem.price[np.concatenate([part.held for part in tests])])
+    rows = np.concatenate([part.held for part in tests])
+    days = None if problem.dates is None else problem.dates[rows]
+    return scored(np.concatenate(prices), problem.price[rows], days)
 
 
 PRESETS = {

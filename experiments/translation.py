@@ -10,7 +10,6 @@ Expected: BLEU 11.5, chrF 34.7 on held-out books of the German Bible (translatio
     deeplearn predict runs/latest "In the beginning God created the heavens and the earth."
 """
 
-import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,53 +24,20 @@ from jaxtyping import Array
 
 from deeplearn import optimizer
 from deeplearn.cli import run_file
-from deeplearn.data import bible, gettext, numbers
+from deeplearn.data.pairs import Data, load, title
 from deeplearn.data.source import Arrays
-from deeplearn.data.text import (
-    BEGIN,
-    END,
-    PAD,
-    Corpus,
-    Pair,
-    load_tokenizer,
-    nearest,
-    packed,
-    read_pairs,
-    rows,
-    train_tokenizer,
-)
+from deeplearn.data.text import BEGIN, END, PAD, Pair, load_tokenizer, nearest, packed, rows, train_tokenizer
 from deeplearn.decode import Search, beam_search, greedy
-from deeplearn.errors import ConfigError, DataError
+from deeplearn.errors import DataError
 from deeplearn.experiment import Evaluation, Experiment, Run, Trained
 from deeplearn.losses import linear_cross_entropy
 from deeplearn.metrics import Mean, Metric
 from deeplearn.models import gnmt, transformer
 from deeplearn.optimizer import Optimizer
+from deeplearn.study import Each
 from deeplearn.task import Batch, Task, Variables, linen
 
 EVALUATED_TOGETHER = 64  # sentences; similar lengths side by side, so that a batch's search ends early
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """Which parallel text."""
-
-    name: Literal["bible", "gettext", "numbers"] = "bible"
-    """Bibles by verse, software messages, or (synthetic) numbers in words."""
-    language: Literal["de", "fr", "ru", "es"] = "de"
-    """Translate English into it."""
-    editions: tuple[bible.Edition, ...] = ("web",)
-    """English Bibles; the first is translated from, the others are further training pairs."""
-    honest: bool = True
-    """Hold out whole books, or groups of similar messages; False: sentences at random (the easy split)."""
-    source: Path | None = None
-    """Own sentences, one a line; or a gettext catalogue (.po, .mo) that holds the translations too."""
-    target: Path | None = None
-    """Their translations, line by line."""
-    tfds: str | None = None
-    """A prepared TFDS set of English and the language, such as wmt14_translate/de-en, ted_hrlr_translate/ru_to_en."""
-    vocabulary: int = 4000
-    """Pieces of the SentencePiece vocabulary, one for both languages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,45 +88,6 @@ def build(config: Config, vocabulary: int) -> nn.Module:
     return transformer.Transformer(**shape, heads=config.heads, hidden=config.hidden, prenorm=config.prenorm)
 
 
-@functools.cache
-def load(data: Data) -> Corpus:
-    """The three parts of the text. Raises DataError where a file or a line of it is wrong."""
-    if data.source is not None:
-        if data.target is None and data.source.suffix not in (".po", ".mo"):
-            raise ConfigError("--data.source needs --data.target, the translations line by line.")
-        own = read_pairs(data.source, data.target) if data.target else gettext.read_catalogue(data.source)
-        if len(own) < 100:
-            raise DataError(
-                f"{data.source}: {len(own)} pairs are too few to learn from and to test on; give 100 or more."
-            )
-        return gettext.split(own, held_out=0.05, threshold=0.6 if data.honest else 1, seed=0)
-    if data.tfds is not None:
-        return Corpus(*(public(data, split) for split in ("train", "validation", "test")))
-    if data.name == "bible":
-        return bible.corpus(data.language, data.editions, split="books" if data.honest else "verses")
-    if data.name == "gettext":
-        return gettext.corpus(data.language, threshold=0.6 if data.honest else 1)
-    return numbers.corpus()
-
-
-def title(data: Data) -> str:
-    """What the text is called in reports."""
-    return str(data.source or data.tfds or f"{data.name}-en-{data.language}")
-
-
-def public(data: Data, split: str) -> list[Pair]:
-    """The pairs of one split of a TFDS set. Raises ConfigError where it holds other languages."""
-    from deeplearn.data import tfds
-
-    records = tfds.read(data.tfds, split)
-    if len(records) and not {"en", data.language} <= set(records[0]):
-        raise ConfigError(
-            f"{data.tfds} holds {' and '.join(records[0])}, not en and {data.language}; choose another --data.language."
-        )
-    found = (records[row] for row in range(len(records)))
-    return [(record["en"].decode(), record[data.language].decode()) for record in found]
-
-
 def objective(smoothing: float) -> Callable[[Any, Batch], tuple[Mean, dict[str, Metric]]]:
     """Label-smoothed cross-entropy over the real target tokens."""
 
@@ -196,12 +123,14 @@ def task(config: Config, vocabulary: int) -> Task:
     return replace(trained, predict=lambda v, batch: search(model, config, v, batch["source"]).tokens)
 
 
-def scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+def scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
     """In percent: sacreBLEU's BLEU (13a tokens, cased) and chrF2 of detokenised text; lines equal to the reference."""
     import sacrebleu
 
+    pairs = list(zip(hypotheses, references, strict=True))
     return {
-        "exact": 100 * float(np.mean([a == b for a, b in zip(hypotheses, references, strict=True)])),
+        "exact": 100 * float(np.mean([a == b for a, b in pairs])),
+        "sentence_chrf": Each(np.array([sacrebleu.sentence_chrf(a, [b]).score for a, b in pairs])),
         "bleu": sacrebleu.corpus_bleu(list(hypotheses), [list(references)]).score,
         "chrf": sacrebleu.corpus_chrf(list(hypotheses), [list(references)]).score,
     }
@@ -225,10 +154,10 @@ def evaluation(pairs: Sequence[Pair], tokenizer: Any, length: int, *, final: boo
     columns = {
         name: rows([side[n] for n in order], length) for name, side in zip(("source", "target"), encoded, strict=True)
     }
-    references = [pairs[n][1] for n in order]
 
-    def score(tokens: np.ndarray, columns: Mapping[str, np.ndarray]) -> dict[str, float]:
-        return scores(texts(tokenizer, tokens), [references[n] for n in columns["index"]])
+    def score(tokens: np.ndarray, columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        found = {order[n]: text for n, text in zip(columns["index"], texts(tokenizer, tokens), strict=True)}
+        return scores([found[n] for n in sorted(found)], [pairs[n][1] for n in sorted(found)])
 
     return Evaluation(source=Arrays(columns=columns, batch=EVALUATED_TOGETHER), score=score, final=final)
 
@@ -261,7 +190,7 @@ def experiment(config: Config) -> Experiment:
     )
 
 
-def baseline(config: Config) -> dict[str, dict[str, float]]:
+def baseline(config: Config) -> dict[str, dict[str, Any]]:
     """A translation memory: the translation of the most similar training sentence."""
     corpus = load(config.data)
     best, _ = nearest([source for source, _ in corpus.test], [source for source, _ in corpus.train])

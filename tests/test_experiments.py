@@ -81,7 +81,7 @@ def without_dropout(config: Any) -> Any:
     return dataclasses.replace(config, **changed)
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in NAMES])
+@pytest.fixture(scope="module", params=NAMES)
 def case(request, tmp_path_factory) -> Case:
     """An experiment at its smallest."""
     name = request.param
@@ -122,13 +122,17 @@ def learned(case, tmp_path_factory) -> Learned:
 
 
 @pytest.fixture(scope="module")
-def result(case, tmp_path_factory) -> dict[str, Any]:
-    """result.json of the way from the file to the run folder; competitors take minutes, and have tests of their own."""
+def finished(case, tmp_path_factory) -> Path:
+    """The way from the file to the run folder; competitors take minutes, and have tests of their own."""
     config = dataclasses.replace(case.config, workdir=tmp_path_factory.mktemp("run"))
     with pytest.MonkeyPatch.context() as patch:
         patch.delattr(case.module, "baseline", raising=False)
-        folder = run.train(case.module, config, case.name)
-    return json.loads((folder / "result.json").read_text())
+        return run.train(case.module, config, case.name)
+
+
+@pytest.fixture(scope="module")
+def result(finished) -> dict[str, Any]:
+    return json.loads((finished / "result.json").read_text())
 
 
 def test_it_learns(learned):
@@ -184,13 +188,21 @@ def test_metrics_do_not_depend_on_the_evaluation_batch(case, learned):
     )
     assert again.keys() == learned.results.keys()
     for name, value in learned.results.items():
-        np.testing.assert_allclose(again[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+        close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6, err_msg=name)
+        jax.tree.map(close, again[name], value)
 
 
 def test_results_hold_what_is_expected(case, result):
     expected = getattr(case.module, "EXPECTED", {}).keys()
     assert not expected or expected & result["metrics"].keys()  # Some metrics belong to the default data alone.
     assert all(value is not None for value in result["metrics"].values())
+
+
+def test_evaluating_the_run_again_gives_the_same_numbers(finished, result):
+    again = run.evaluate_again(finished)
+    assert again.keys() == result["metrics"].keys()
+    for name, value in again.items():
+        np.testing.assert_allclose(value, result["metrics"][name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 def test_the_docstring_says_what_it_is_and_how_to_start_it(case):

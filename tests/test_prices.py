@@ -22,7 +22,7 @@ def test_metrics_equal_scikit_learn():
     rng = np.random.default_rng(0)
     true = rng.lognormal(12, 0.4, 500)
     price = true * rng.lognormal(0, 0.2, 500)
-    found = prices.scored(price, true)
+    found = prices.scored(price, true, None)
     expected = {
         "mae": metrics.mean_absolute_error(true, price),
         "rmse": metrics.root_mean_squared_error(true, price),

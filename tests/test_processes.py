@@ -100,9 +100,6 @@ def said(folder):
     return "\n".join(path.read_text() for path in sorted(folder.glob("*.err")))
 
 
-pytestmark = pytest.mark.xdist_group("processes")  # One worker: the processes of two tests would fight for the cores.
-
-
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
     """Two processes that have trained all cases, and a run that diverges."""

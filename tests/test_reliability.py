@@ -19,7 +19,6 @@ from deeplearn.errors import StorageError
 TESTS = Path(__file__).parent
 STEPS = 400
 WAIT = 0.01  # seconds a step: the run below lasts at least four seconds, so that it can be stopped half way
-pytestmark = pytest.mark.xdist_group("reliability")  # One worker trains the run that is compared with.
 ANSWER = 30  # seconds from a signal to the end of the process; measured: 0.7, the rest is for a busy machine
 SEED = random.SystemRandom().randrange(2**32)
 """Moments and faults differ from run to run; a failure prints it."""

@@ -144,6 +144,16 @@ def test_competitors_that_differ_between_systems_say_beside_which(tmp_path: Path
     assert "RBF-SVM (vit)" in text
 
 
+@pytest.mark.parametrize("format", ["github", "latex", "text", "html"])
+def test_what_was_compared_example_by_example_stands_below_the_table(format: str, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "a", Config())
+    result = json.loads((folder / "result.json").read_text())
+    result["paired"] = {"RBF-SVM": {"test/hit": {"difference": -0.0123, "low": -0.02, "high": -0.004, "p": 0.0001}}}
+    (folder / "result.json").write_text(json.dumps(result))
+    last = re.sub(r"<[^>]*>", " ", table([load_run(folder)], format)).splitlines()[-1]
+    assert "test/hit, RBF-SVM - cnn: -0.01230 [-0.02000, -0.00400], p" in last
+
+
 def test_latex_is_escaped_and_in_booktabs(tmp_path: Path) -> None:
     text = table([load_run(make_run(tmp_path / "a", Config(model="50%_a&b"), seeds=[0.1, 0.2]))], "latex")
     assert r"50\%\_a\&b" in text

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from deeplearn import catalog
@@ -59,7 +60,10 @@ def test_references_score_100_and_others_less():
     evaluation = translation.evaluation(pairs, tokenizer, 128, final=True)
     columns = {"index": list(range(len(pairs)))}
     tokens = evaluation.source.columns["target"]
-    assert evaluation.score(tokens, columns) == pytest.approx({"bleu": 100, "chrf": 100, "exact": 100})
+    found = evaluation.score(tokens, columns)
+    each = found.pop("sentence_chrf").values
+    assert found == pytest.approx({"bleu": 100, "chrf": 100, "exact": 100})
+    np.testing.assert_allclose(each, 100)
     worse = evaluation.score(tokens[::-1], columns)
     assert worse["bleu"] < 50 and worse["exact"] < 10
     lengths = (evaluation.source.columns["source"] > 0).sum(1)
