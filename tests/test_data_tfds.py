@@ -67,6 +67,7 @@ def test_written_records_are_read_back(home):
 
 def test_the_mock_has_the_types_of_the_real_source(home):
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.structured import diamonds  # noqa: F401, which registers it
 
     with tfds.testing.mock_data(num_examples=3):
         for name, shape in {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}.items():
@@ -76,6 +77,10 @@ def test_the_mock_has_the_types_of_the_real_source(home):
             assert record["image"].shape == shape and record["image"].dtype == np.uint8
             assert record["label"].shape == () and record["label"].dtype == np.int32
             assert isinstance(record.get("id", b""), bytes)
+        record = data.Decoded(tfds.data_source("diamonds", split="train"))[0]
+        assert record["price"].dtype == np.float32 and record["features"]["cut"].dtype == np.int32
+        record = data.Decoded(tfds.data_source("ted_hrlr_translate/ru_to_en", split="train"))[0]
+        assert isinstance(record["ru"], bytes) and isinstance(record["en"], bytes)
 
 
 def test_images_in_memory(home):
@@ -84,6 +89,44 @@ def test_images_in_memory(home):
     assert [len(part.label) for part in splits] == [18, 2, 20]
     assert splits.train.classes == ("left", "right") and splits.test.name == "tiny/test"
     np.testing.assert_array_equal(splits.test.image[4], picture([4, 4]))
+
+
+def gems(size=60):
+    """A nested set like TFDS' diamonds."""
+    import tensorflow_datasets as tfds
+
+    inner = {"carat": np.float32, "cut": tfds.features.ClassLabel(names=["fair", "ideal"]), "by": tfds.features.Text()}
+    rows = (
+        {"features": {"carat": i / 10, "cut": i % 3 - 1, "by": f"Ä{i % 2}"}, "price": 100.0 + i} for i in range(size)
+    )
+    data.write("gems", {"features": inner, "price": np.float32}, {"train": rows})
+
+
+def test_a_set_of_numbers_and_classes_is_a_table(home):
+    gems()
+    table = data.table("gems")
+    assert set(table) == {"carat", "cut", "by", "price"}
+    np.testing.assert_allclose(table["carat"][:3], [0, 0.1, 0.2], atol=1e-7)
+    assert table["cut"][:3].tolist() == ["", "fair", "ideal"] and table["by"][:2].tolist() == ["Ä0", "Ä1"]
+    assert {values.dtype.kind for values in table.values()} == {"f", "U"}
+    write()
+    with pytest.raises(DataError, match="tiny is no table: its image holds arrays"):
+        data.table("tiny")
+
+
+def test_prices_and_groups_take_prepared_sets_by_name(home):
+    from deeplearn.data import prices, unlabelled
+
+    gems()
+    problem = prices.load(prices.Data(tfds="gems"))
+    assert set(problem.table) == {"carat", "cut", "by"} and problem.price[5] == 105 and problem.name == "gems"
+    with pytest.raises(DataError, match="gems has no column 'prize'; did you mean 'price'"):
+        prices.load(prices.Data(tfds="gems", target="prize"))
+    with pytest.raises(DataError, match="gems has a category in 'cut', which should be a number"):
+        prices.load(prices.Data(tfds="gems", target="cut"))
+    write()
+    examples = unlabelled.load(unlabelled.Data(tfds="tiny"))
+    assert examples.image.shape == (40, 8, 9, 3) and examples.image.max() <= 1 and len(examples.label) == 40
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -205,6 +248,20 @@ def test_cifar_is_prepared_by_the_stock_builder(home, monkeypatch, name, labels)
     found = {records[i]["image"].tobytes(): int(records[i]["label"]) for i in range(len(records))}
     pixels = expected[:, labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     assert found == {image.tobytes(): int(row[labels - 1]) for image, row in zip(pixels, expected, strict=True)}
+
+
+def test_a_translation_set_is_prepared_by_the_stock_builder(home, monkeypatch):
+    lines = {split: [f"{split} line {i}" for i in range(4)] for split in ("train", "dev", "test")}
+    content = {
+        f"datasets/ru_to_en/{language}.{split}": "\n".join(f"{language} {line}" for line in own).encode()
+        for split, own in lines.items()
+        for language in ("ru", "en")
+    }
+    serve(monkeypatch, home, {"qi18naacl-dataset.tar.gz": tar(content)})
+    data.prepare("ted_hrlr_translate/ru_to_en")
+    records = data.read("ted_hrlr_translate/ru_to_en", "validation")
+    found = {(record["ru"].decode(), record["en"].decode()) for record in (records[i] for i in range(len(records)))}
+    assert found == {(f"ru {line}", f"en {line}") for line in lines["dev"]}
 
 
 def serve(monkeypatch, home, archives):

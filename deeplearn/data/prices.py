@@ -1,6 +1,7 @@
 """Tables with a price to predict: its scale, and which rows are learnt from, calibrated on and tested on."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from deeplearn.data import hotels, houses
-from deeplearn.data.csvtable import Table, describe, read_csv, require
+from deeplearn.data.csvtable import Kind, Table, describe, kind, read_csv, require
 from deeplearn.data.split import folds, future, refuse_leak, repeated, shuffled
 from deeplearn.errors import ConfigError, DataError
 
@@ -23,6 +24,8 @@ class Data:
     """Stays in a real hotel, houses in Ames, or twelve invented hotels (synthetic)."""
     path: Path | None = None
     """Own CSV file instead, with a header line."""
+    tfds: str | None = None
+    """A prepared TFDS table instead, such as diamonds, or wine_quality with its `quality` as the target."""
     target: str = "price"
     """Its column to predict."""
     date: str | None = None
@@ -94,7 +97,7 @@ def load(data: Data) -> Problem:
         DataError: a file, a column or a line of it is wrong.
         ConfigError: the price to start from is the one to predict.
     """
-    if data.path is None:
+    if data.path is None and data.tfds is None:
         table = {"hotels": hotels.hotel_rates, "ames": houses.ames, "synthetic": hotels.synthetic}[data.name]()
         date = {"hotels": "arrival_date", "synthetic": "check_in"}.get(data.name)
         for late in hotels.AFTER_BOOKING:  # A price is asked for before these are known.
@@ -103,20 +106,31 @@ def load(data: Data) -> Problem:
         return Problem(table, table.pop("price"), table[date] if date else None, reference, data.name)
     if data.reference == data.target:
         raise ConfigError("data.reference is the column to predict; give one that is known before")
-    kinds = {data.target: "number", data.date: "date", data.reference: "number"}
-    kinds = {name: what for name, what in kinds.items() if name is not None}
-    table = read_csv(data.path, kinds, complete=kinds)
-    require(table, kinds, data.path)
-    print(f"{data.path}\n{describe(table)}", file=sys.stderr)
+    kinds: dict[str | None, Kind] = {data.target: "number", data.date: "date", data.reference: "number"}
+    kinds.pop(None, None)
+    if data.path is not None:
+        return _own(read_csv(data.path, kinds, complete=kinds), kinds, data, str(data.path), data.path.name)
+    from deeplearn.data import tfds
+
+    return _own(tfds.table(data.tfds), kinds, data, data.tfds, data.tfds)
+
+
+def _own(table: Table, kinds: Mapping[str, Kind], data: Data, place: str, name: str) -> Problem:
+    """A table that is not ours, from `place`, as a problem."""
+    require(table, kinds, place)
+    for column, what in kinds.items():
+        if kind(table[column]) != what:
+            raise DataError(f"{place} has a {kind(table[column])} in {column!r}, which should be a {what}")
+    print(f"{place}\n{describe(table)}", file=sys.stderr)
     price = table.pop(data.target)
-    for name, values in ((data.target, price), (data.reference, table.get(data.reference, price))):
+    for column, values in ((data.target, price), (data.reference, table.get(data.reference, price))):
         if (values <= 0).any():
-            raise DataError(f"{data.path} has a {name!r} of {values.min():g}; remove prices that are not positive")
+            raise DataError(f"{place} has a {column!r} of {values.min():g}; remove prices that are not positive")
     if price.min() == price.max():
-        raise DataError(f"{data.path} has the same {data.target!r} in all {len(price)} rows; give prices that differ")
+        raise DataError(f"{place} has the same {data.target!r} in all {len(price)} rows; give prices that differ")
     if len(price) < 50 or not table:
-        raise DataError(f"{data.path} has {len(price)} rows and {len(table)} columns to learn from; give 50 and 1")
-    return Problem(table, price, table[data.date] if data.date else None, data.reference, data.path.name)
+        raise DataError(f"{place} has {len(price)} rows and {len(table)} columns to learn from; give 50 and 1")
+    return Problem(table, price, table[data.date] if data.date else None, data.reference, name)
 
 
 def parts(problem: Problem, data: Data, seed: int = 0) -> tuple[list[Part], Part]:

@@ -22,11 +22,13 @@ from typing import Any
 
 import numpy as np
 
+from deeplearn.data.csvtable import Table
 from deeplearn.data.images import Images, Splits, carved
 from deeplearn.data.source import Records
 from deeplearn.errors import DataError
 
-WITHOUT_TENSORFLOW = ("mnist", "fashion_mnist", "cifar10", "cifar100")  # `prepare` was tested on these
+WITHOUT_TENSORFLOW = ("mnist", "fashion_mnist", "cifar10", "cifar100", "ted_hrlr_translate")
+"""What `prepare` was tested on, by the name before the slash."""
 
 
 def home() -> Path:
@@ -111,6 +113,40 @@ def classes(name: str) -> tuple[str, ...]:
     return tuple(_builder(name).info.features["label"].names)
 
 
+def table(name: str) -> Table:
+    """The columns of a set of numbers, classes and texts, such as diamonds; of nested ones the innermost name.
+
+    Raises:
+        DataError: the set is not prepared, or has a column that is no column of a table, such as an image.
+    """
+    import tensorflow_datasets as tfds
+
+    records, features = read(name, "train"), dict(_leaves(_builder(name).info.features))
+    columns: dict[str, list] = {column: [] for column in features}
+    for row in range(len(records)):
+        for column, value in _leaves(records[row]):
+            columns[column].append(value)
+    found: Table = {}
+    for column, values in columns.items():
+        if isinstance(values[0], bytes):
+            found[column] = np.array([value.decode() for value in values])
+        elif np.ndim(values[0]):
+            raise DataError(f"{name} is no table: its {column} holds arrays; choose a set of numbers and classes")
+        elif isinstance(features[column], tfds.features.ClassLabel):
+            found[column] = np.array(["", *features[column].names])[np.array(values) + 1]  # -1: not known
+        else:
+            found[column] = np.array(values, np.float64)
+    return found
+
+
+def _leaves(tree: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping) or hasattr(value, "items"):
+            yield from _leaves(value)
+        else:
+            yield name, value
+
+
 def images(name: str, seed: int = 0) -> Splits:
     """A set of `image` and `label` that fits into memory; a stratified tenth of its `train` becomes the validation."""
     parts = {}
@@ -164,7 +200,7 @@ def prepare(name: str) -> Path:
     Raises:
         DataError: the download failed, or this set needs TensorFlow (the message holds the command to use).
     """
-    if name not in WITHOUT_TENSORFLOW:
+    if name.partition("/")[0] not in WITHOUT_TENSORFLOW:
         raise DataError(
             f"preparing {name} needs TensorFlow once, in an environment of its own: python -m venv tfds-env && "
             "tfds-env/bin/pip install tensorflow tensorflow-datasets && "
@@ -201,7 +237,7 @@ def _untensored(builder):
     with (
         unittest.mock.patch.object(image_feature._ImageEncoder, "_encode_image", encode),
         unittest.mock.patch.object(extractor, "tf", stand_in),
-        unittest.mock.patch.object(sys.modules[type(builder).__module__], "tf", stand_in),
+        unittest.mock.patch.object(sys.modules[type(builder).__module__], "tf", stand_in, create=True),
     ):
         yield
 

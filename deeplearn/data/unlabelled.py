@@ -21,6 +21,8 @@ class Data:
     """Customers of CDNOW, or handwritten digits."""
     path: Path | None = None
     """Own CSV: purchases (customer, date, amount), the first half of which is learnt from, or a table of numbers."""
+    tfds: str | None = None
+    """A prepared TFDS set of labelled images, such as mnist, for the presets of digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +79,19 @@ def load(data: Data) -> Examples:
         _, columns, values = customers.read_features(data.path)
         scaling = customers.fit_scaling(columns, values, log=False, days=None)
         return Examples(name=str(data.path), image=_signal(scaling, values), scaling=scaling, values=values)
-    if data.name == "cdnow":
+    if data.name == "cdnow" and data.tfds is None:
         return _buyers(customers.cdnow())
-    splits = {"digits": images.digits, "mnist5k": images.mnist5k}[data.name]()
+    splits = _labelled(data)
     pixels = np.concatenate([split.image for split in splits]).astype(np.float32) / 255
-    return Examples(name=data.name, image=pixels, label=np.concatenate([split.label for split in splits]))
+    return Examples(name=data.tfds or data.name, image=pixels, label=np.concatenate([split.label for split in splits]))
+
+
+def _labelled(data: Data) -> images.Splits:
+    if data.tfds is None:
+        return {"digits": images.digits, "mnist5k": images.mnist5k}[data.name]()
+    from deeplearn.data import tfds
+
+    return tfds.images(data.tfds)
 
 
 def _buyers(purchases: customers.Purchases) -> Examples:
