@@ -67,8 +67,9 @@ class Config(Run):
     """Share of features dropped in training."""
     bins: int = 48
     """Quantile bins of a number's piecewise-linear encoding, at most."""
-    harmonics: int = 0
-    """Waves of the year in which a date is written; none where a column of known prices carries the season."""
+    harmonics: int | None = None
+    """Waves of the year in which a date is written; by default three, or none beside a column of known prices, which
+    carries the season."""
     log: bool = True
     """Learn the logarithm of the price, so that errors count in percent."""
     coverage: float = 0.9
@@ -128,7 +129,8 @@ def task(config: Config, encoding: Encoding, scale: Scale) -> Task:
 def fitted_on(config: Config, problem: Problem, part: Part) -> tuple[Encoding, Scale]:
     """All that is fitted before training, from the training rows alone."""
     table, price = take(problem.table, part.train), problem.price[part.train]
-    encoding = fit_encoding(table, bins=config.bins, harmonics=config.harmonics)
+    harmonics = config.harmonics if config.harmonics is not None else 0 if problem.reference else 3
+    encoding = fit_encoding(table, bins=config.bins, harmonics=harmonics)
     plain = Scale(reference=problem.reference, log=config.log, center=0.0, scale=1.0, typical=float(price.mean()))
     target = plain.from_price(price, plain.units(table))
     return encoding, replace(plain, center=float(target.mean()), scale=float(target.std()))
@@ -337,7 +339,7 @@ PRESETS = {
     "ames": Config(
         data=Data(name="ames", folds=5), networks=4, members=4, wide=True, error="squared", batch=128, steps=600
     ),
-    "synthetic-hotels": Config(data=Data(name="synthetic"), harmonics=3),
+    "synthetic-hotels": Config(data=Data(name="synthetic")),
     "ft-transformer": Config(model="ft-transformer", networks=1, width=64, depth=3, steps=400),
 }
 EXPECTED = {"test/mae": (19.9, 2.0), "test/coverage": (0.877, 0.03)}

@@ -57,8 +57,21 @@ def test_the_number_of_clusters_is_found(rng):
     corners = np.array([[0, 0], [9, 0], [0, 9], [9, 9]])
     points = corners[rng.integers(0, 4, 400)] + rng.normal(size=(400, 2))
     found = clustering.candidates(points, range(2, 8), seed=0, resamples=4)
-    assert clustering.chosen(found) == 4
+    assert clustering.chosen(points, found, seed=0) == 4
     assert max(found, key=lambda c: c.silhouette).clusters == 4
+
+
+@pytest.mark.parametrize("clouds", [3, 4])
+def test_clear_clusters_are_not_cut_in_two(rng, clouds):
+    """Resamples of the same points give six halves of three clouds again (0.93); other points would not."""
+    points = 6 * np.eye(clouds)[np.arange(300) % clouds] + rng.normal(size=(300, clouds))
+    assert clustering.number(points, None, "clouds") == clouds
+
+
+def test_prediction_strength_is_the_worst_clusters_share_of_pairs(rng):
+    clear = np.array([[0.0, 0], [99, 0], [0, 99]])[np.arange(90) % 3] + rng.normal(size=(90, 2))
+    assert clustering.strength(clear, 3, seed=0) == pytest.approx(1)
+    assert clustering.strength(clear, 6, seed=0) < 0.8
 
 
 def test_centres_survive_an_empty_cluster(rng):
