@@ -35,7 +35,8 @@ def curves(
     markers: bool = False,
 ) -> str:
     """Lines: name -> (x [N], y [N]) or (x [N], y [N], low [N], high [N]) with a shaded band from low to high."""
-    below = len(series) > 1 and max(len(name) for name in series) > 16  # A long legend would hide the curves.
+    # Curves that cross the whole picture, or a long legend, leave no room for one inside.
+    below = len(series) > 1 and (markers or max(len(name) for name in series) > 16)
     with _canvas(path, 5.0, 3.0 + (0.18 * len(series) if below else 0)) as (figure, svg):
         axes = figure.subplots()
         for number, (name, (xs, ys, *band)) in enumerate(series.items()):
@@ -79,12 +80,19 @@ def scatter(
             axes.vlines(true, low, high, color=COLOURS[0], alpha=0.15, linewidth=0.8, rasterized=pixels)
         axes.scatter(true, predicted, s=8, color=COLOURS[0], alpha=0.5, linewidths=0, rasterized=pixels)
         unit = f" ({unit})" if unit else ""
+        axes.locator_params(nbins=5)  # More numbers of six digits would touch each other.
         _dress(axes, f"true{unit}", f"predicted{unit}", title)
     return svg[0]
 
 
 def groups(
-    points: Float[np.ndarray, "N 2"], labels: Num[np.ndarray, "N"], path: Path | None = None, *, title: str = ""
+    points: Float[np.ndarray, "N 2"],
+    labels: Num[np.ndarray, "N"],
+    path: Path | None = None,
+    *,
+    x: str = "",
+    y: str = "",
+    title: str = "",
 ) -> str:
     """Points of a plane coloured by group 0, 1, 2, ..., with its number at its median; colours repeat after eight."""
     with _canvas(path, 4.5, 4.0) as (figure, svg):
@@ -93,9 +101,10 @@ def groups(
             own, colour = points[labels == label], COLOURS[int(label) % len(COLOURS)]
             axes.scatter(*own.T, s=6, color=colour, alpha=0.6, linewidths=0, rasterized=len(points) > 1000)
             axes.text(*np.median(own, axis=0), str(label), color=INK, fontsize=11, ha="center", va="center")
-        _dress(axes, "", "", title)
-        axes.set_xticks([])
-        axes.set_yticks([])
+        _dress(axes, x, y, title)
+        if not x:  # A map's coordinates mean nothing.
+            axes.set_xticks([])
+            axes.set_yticks([])
     return svg[0]
 
 

@@ -287,9 +287,12 @@ def figures(trained: Trained, folder: Path) -> None:
 
     known, found = (asset(trained, name) for name in ("inputs", "groups"))
     code, labels, means = np.array(found["code"], np.float32), np.array(found["group"]), np.array(found["means"])
-    flat = trained.config.method == "forecast"  # two numbers, which need no map
-    title = "Forecasts of purchases and spend" if flat else "Codes by group (t-SNE)"
-    groups(code if flat else clustering.flattened(code), labels, folder / "figures" / "map.svg", title=title)
+    path = folder / "figures" / "map.svg"
+    if trained.config.method == "forecast":  # two numbers, which need no map
+        deviations = "(standard deviations from the mean)"
+        groups(code, labels, path, x=f"forecast of purchases {deviations}", y=f"forecast of spend {deviations}")
+    else:
+        groups(clustering.flattened(code), labels, path, title="Codes by group (t-SNE)")
     names = [f"group {row['group']}: {row['size']}" for row in found["profiles"]]
     path = folder / "figures" / "profiles.svg"
     if known["scaling"] is None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -29,6 +28,7 @@ from deeplearn.data.csvtable import Table, read_csv, require, take
 from deeplearn.data.prices import Data, Part, Problem, Scale, copies, inner, load, parts
 from deeplearn.data.source import Arrays
 from deeplearn.data.tabular import Encoding, encode, fit_encoding
+from deeplearn.evaluation import predict_all
 from deeplearn.experiment import Evaluation, Experiment, Run, Trained
 from deeplearn.fit import fit
 from deeplearn.metrics import R2, Mean, Metric, Root, computed
@@ -181,11 +181,11 @@ def fitted_before(folder: Path) -> tuple[Encoding, Scale]:
 def predictor(config: Config, folder: Path, trained: Variables) -> Predictor:
     """The model of a run folder on tables as a user has them."""
     encoding, scale = fitted_before(folder)
-    program = jax.jit(task(config, encoding, scale).predict)
+    own = task(config, encoding, scale)
 
     def predict(table: Table) -> Float[np.ndarray, "N 3"]:
         source = Arrays(columns=features(encoding, scale, table), batch=EVALUATED_TOGETHER)
-        found = np.concatenate([np.asarray(program(trained, batch))[batch["mask"] > 0] for batch in source.once()])
+        found = predict_all(own, trained, source)
         return np.column_stack([found[:, 0], found[:, 1:].min(1), found[:, 1:].max(1)]).astype(np.float64)
 
     return predict

@@ -11,6 +11,7 @@ from deeplearn.data.csvtable import take
 from deeplearn.data.prices import Data, copies, load, parts
 from deeplearn.errors import DataError, DeeplearnError
 from deeplearn.experiment import Trained
+from deeplearn.study import Each
 
 prices = catalog.load("prices")
 TINY = dict(networks=2, members=2, width=8, depth=1, bins=4, steps=40, batch=32)
@@ -81,7 +82,12 @@ def own(tmp_path_factory):
 def test_an_own_file_gives_metrics_and_figures(own):
     config, folder, results = own
     assert {"test/mae", "test/rmse", "test/r2", "test/mape", "test/coverage"} <= set(results)
-    assert all(np.isfinite(value) for value in results.values())
+    errors = results["test/absolute_error"]
+    assert errors.values.mean() == pytest.approx(results["test/mae"], rel=1e-5)
+    assert len(errors.groups) == len(errors.values)
+    squared = results["test/log_error"].values ** 2
+    assert np.sqrt(squared.mean()) == pytest.approx(results["test/log_rmse"], rel=1e-4)
+    assert all(np.isfinite(value) for value in results.values() if not isinstance(value, Each))
     shown = json.loads((folder / "assets" / "held_out.json").read_text())
     assert len(shown["true"]) == 59  # a fifth of the days, the first of them left to the past
     prices.figures(Trained(config=config, folder=folder, variables={}), folder)

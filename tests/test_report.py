@@ -151,7 +151,7 @@ def test_what_was_compared_example_by_example_stands_below_the_table(format: str
     result["paired"] = {"RBF-SVM": {"test/hit": {"difference": -0.0123, "low": -0.02, "high": -0.004, "p": 0.0001}}}
     (folder / "result.json").write_text(json.dumps(result))
     last = re.sub(r"<[^>]*>", " ", table([load_run(folder)], format)).splitlines()[-1]
-    assert "test/hit, RBF-SVM - cnn: -0.01230 [-0.02000, -0.00400], p" in last
+    assert "test/hit, RBF-SVM - cnn: -0.0123 [-0.0200, -0.0040], p" in last
 
 
 def test_latex_is_escaped_and_in_booktabs(tmp_path: Path) -> None:

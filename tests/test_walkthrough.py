@@ -41,6 +41,40 @@ def test_the_result_holds_metrics_competitor_and_intervals(home):
     assert seeds["low"] < seeds["mean"] < seeds["high"]
 
 
+@pytest.mark.parametrize("together", ["True", "False"])
+def test_a_run_is_compared_with_its_competitor_example_by_example(tmp_path, monkeypatch, together):
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    words = ["--seeds", "2", "--together", together, "--steps", "60", "--workdir", "run", "--mesh", "data=1"]
+    assert main(["train", "own.py", *words]) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    found, rate = result["paired"]["always the first"]["test/hit"], result["baseline"]["always the first"]
+    assert rate.keys() == {"test/accuracy"} and "test/hit" not in result["metrics"]
+    assert found["difference"] == pytest.approx(rate["test/accuracy"] - result["metrics"]["test/accuracy"], abs=1e-6)
+    assert found["low"] < found["difference"] < found["high"]
+
+
+OWN = '''"""Points."""
+import numpy as np
+from toy import columns, toy
+from deeplearn.experiment import Run as Config
+from deeplearn.study import Each
+
+
+def score(logits, found):
+    return {"hit": Each((logits.argmax(-1) == found["label"])[np.argsort(found["index"])])}
+
+
+def experiment(config):
+    return toy(config, score=score)
+
+
+def baseline(config):
+    hit = columns(100, 1)["label"] == 0
+    return {"always the first": {"test/accuracy": hit.mean(), "test/hit": Each(hit)}}
+'''
+
+
 def test_training_again_in_the_same_folder_has_nothing_left_to_do(home, monkeypatch, capsys):
     monkeypatch.chdir(home)
     before = json.loads((home / "run" / "result.json").read_text())["metrics"]
