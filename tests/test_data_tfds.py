@@ -258,10 +258,41 @@ def test_a_translation_set_is_prepared_by_the_stock_builder(home, monkeypatch):
         for language in ("ru", "en")
     }
     serve(monkeypatch, home, {"qi18naacl-dataset.tar.gz": tar(content)})
+    with pytest.raises(DataError, match="name one, such as ted_hrlr_translate/ru_to_en"):
+        data.prepare("ted_hrlr_translate")
     data.prepare("ted_hrlr_translate/ru_to_en")
+    assert "  ted_hrlr_translate/ru_to_en 1.0.0" in data.listing().splitlines()
     records = data.read("ted_hrlr_translate/ru_to_en", "validation")
     found = {(record["ru"].decode(), record["en"].decode()) for record in (records[i] for i in range(len(records)))}
     assert found == {(f"ru {line}", f"en {line}") for line in lines["dev"]}
+
+
+def test_wmt14_is_prepared_by_the_stock_builder(home, monkeypatch):
+    def both(path, lines):
+        return {path.format(code): "\n".join(f"{code} {line}" for line in lines).encode() for code in ("de", "en")}
+
+    def marked(name, code):
+        return f'<doc>\n<seg id="1">{code} tested</seg>\n</doc>'.encode()
+
+    archives = {
+        "training-parallel-europarl-v7.tgz": both("training/europarl-v7.de-en.{}", ["parliament"]),
+        "training-parallel-commoncrawl.tgz": both("commoncrawl.de-en.{}", ["web"]),
+        "training-parallel-nc-v9.tgz": both("training/news-commentary-v9.de-en.{}", ["news"]),
+        "dev.tgz": both("dev/newstest2013.{}", ["chosen by"])
+        | {
+            f"dev/newstest2014-deen-{side}.{code}.sgm": marked(side, code)
+            for side, code in (("src", "de"), ("ref", "en"))
+        },
+    }
+    serve(monkeypatch, home, {name: tar(content) for name, content in archives.items()})
+    data.prepare("wmt14_translate/de-en")
+    found = {}
+    for split in ("train", "validation", "test"):
+        records = data.read("wmt14_translate/de-en", split)
+        found[split] = sorted(records[i]["de"].decode() for i in range(len(records)))
+        assert found[split] == sorted(records[i]["en"].decode().replace("en", "de", 1) for i in range(len(records)))
+    assert found["train"] == ["de news", "de parliament", "de web"]
+    assert found["validation"] == ["de chosen by"] and found["test"] == ["de tested"]
 
 
 def serve(monkeypatch, home, archives):
@@ -272,9 +303,11 @@ def serve(monkeypatch, home, archives):
         (home / file).write_bytes(content)
 
     def download_and_extract(self, urls):
-        if not isinstance(urls, dict):
-            return self.extract(home / urls.rpartition("/")[2])
-        return {key: self.extract(home / url.rpartition("/")[2]) for key, url in urls.items()}
+        if isinstance(urls, dict):
+            return {key: download_and_extract(self, url) for key, url in urls.items()}
+        if isinstance(urls, list):
+            return [download_and_extract(self, url) for url in urls]
+        return self.extract(home / urls.rpartition("/")[2])
 
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", download_and_extract)
 

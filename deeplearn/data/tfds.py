@@ -27,8 +27,11 @@ from deeplearn.data.images import Images, Splits, carved
 from deeplearn.data.source import Records
 from deeplearn.errors import DataError
 
-WITHOUT_TENSORFLOW = ("mnist", "fashion_mnist", "cifar10", "cifar100", "ted_hrlr_translate")
-"""What `prepare` was tested on, by the name before the slash."""
+WITHOUT_TENSORFLOW = (
+    *("mnist", "fashion_mnist", "cifar10", "cifar100"),
+    *("ted_hrlr_translate/ru_to_en", "wmt14_translate/de-en"),
+)
+"""What `prepare` was tested on; it takes the other languages of the last two as well."""
 
 
 def home() -> Path:
@@ -185,12 +188,13 @@ def listing() -> str:
     """One line a data set: its name and the prepared version, or the command that prepares it."""
     known = [*WITHOUT_TENSORFLOW, "imagenet2012"]
     found = {}
-    for path in sorted(home().glob("*/*/dataset_info.json")):
-        found.setdefault(path.parts[-3], []).append(path.parts[-2])
+    for path in sorted([*home().glob("*/*/dataset_info.json"), *home().glob("*/*/*/dataset_info.json")]):
+        folder = path.relative_to(home()).parent
+        found.setdefault(folder.parent.as_posix(), []).append(folder.name)
     lines = [f"Prepared data sets in {home()}:"]
     for name in [*known, *sorted(found.keys() - set(known))]:
         state = ", ".join(found.get(name, ())) or f"not prepared; run: deeplearn data prepare {name}"
-        lines.append(f"  {name:15} {state}")
+        lines.append(f"  {name:27} {state}")
     return "\n".join(lines)
 
 
@@ -200,7 +204,11 @@ def prepare(name: str) -> Path:
     Raises:
         DataError: the download failed, or this set needs TensorFlow (the message holds the command to use).
     """
-    if name.partition("/")[0] not in WITHOUT_TENSORFLOW:
+    known = {example.partition("/")[0]: example for example in WITHOUT_TENSORFLOW}
+    example = known.get(name.partition("/")[0])
+    if example and "/" in example and "/" not in name:
+        raise DataError(f"{name} is a set for each pair of languages; name one, such as {example}")
+    if example is None:
         raise DataError(
             f"preparing {name} needs TensorFlow once, in an environment of its own: python -m venv tfds-env && "
             "tfds-env/bin/pip install tensorflow tensorflow-datasets && "
@@ -209,6 +217,7 @@ def prepare(name: str) -> Path:
             * (name == "imagenet2012")
         )
     import tensorflow_datasets as tfds
+    import tensorflow_datasets.translate  # TFDS registers its texts when they are asked for, and not before
 
     builder = tfds.builder(name, data_dir=home(), file_format="array_record")
     try:
