@@ -125,7 +125,7 @@ def table(name: str) -> Table:
     import tensorflow_datasets as tfds
 
     records, features = read(name, "train"), dict(_leaves(_builder(name).info.features))
-    columns: dict[str, list] = {column: [] for column in features}
+    columns: dict[str, list] = {column: [] for column in sorted(features)}  # TFDS keeps no order
     for row in range(len(records)):
         for column, value in _leaves(records[row]):
             columns[column].append(value)
