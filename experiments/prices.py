@@ -337,7 +337,16 @@ PRESETS = {
     "hotels": Config(),
     "hotels-random": Config(data=Data(honest=False)),
     "ames": Config(
-        data=Data(name="ames", folds=5), networks=4, members=4, wide=True, error="squared", batch=128, steps=600
+        data=Data(name="ames", folds=5),
+        networks=4,
+        members=4,
+        wide=True,
+        error="squared",
+        width=256,
+        dropout=0.2,
+        batch=128,
+        steps=1200,
+        optimizer=Optimizer(rate=2e-3, decay=0.01, average=0.995),
     ),
     "synthetic-hotels": Config(data=Data(name="synthetic")),
     "ft-transformer": Config(model="ft-transformer", networks=1, width=64, depth=3, steps=400),
