@@ -31,6 +31,7 @@ from deeplearn.data.tabular import Encoding, encode, fit_encoding
 from deeplearn.evaluation import predict_all
 from deeplearn.experiment import Evaluation, Experiment, Run, Trained
 from deeplearn.fit import fit
+from deeplearn.importance import importance
 from deeplearn.metrics import R2, Mean, Metric, Root, computed
 from deeplearn.models.tabular import FTTransformer, Independent, TabM
 from deeplearn.optimizer import Optimizer
@@ -228,7 +229,8 @@ def main(config: Config, folder: Path) -> dict[str, Any]:
         margins = [conformal.margin(other, config.coverage) for other in others]
         tests, bands = calibration, [calibrated(*pair) for pair in zip(found, margins, strict=True)]
     judge = models[0 if config.data.folds else -1]
-    weights = importance(judge, take(problem.table, tests[0].held), problem.price[tests[0].held], config.seed)
+    table, price = take(problem.table, tests[0].held), problem.price[tests[0].held]
+    weights = importance(lambda table: judge(table)[:, 0], table, price, config.seed)
     return report(problem, tests, bands, weights, folder)
 
 
@@ -255,14 +257,6 @@ def report(
         "test/width": float((high - low).mean()),
         "test/copies": float(np.concatenate([copies(problem, part) for part in tests]).mean()),
     }
-
-
-def importance(model: Predictor, table: Table, price: np.ndarray, seed: int) -> dict[str, float]:
-    """How much the mean absolute error grows when one column is shuffled among the rows (Breiman, 2001)."""
-    order = np.random.default_rng(seed).permutation(len(price))
-    error = lambda table: np.abs(model(table)[:, 0] - price).mean()  # noqa: E731
-    base = error(table)
-    return {name: float(error(table | {name: values[order]}) - base) for name, values in table.items()}
 
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from deeplearn import catalog
-from deeplearn.data.csvtable import take
 from deeplearn.data.prices import Data, copies, load, parts
 from deeplearn.errors import DataError, DeeplearnError
 from deeplearn.experiment import Trained
@@ -149,14 +148,6 @@ def test_own_files_that_nothing_can_be_learnt_from(tmp_path, data, price, area, 
     data = Data(path=write(tmp_path / "rooms.csv", rows), **data)
     with pytest.raises(DeeplearnError, match=message):
         parts(load(data), data)
-
-
-def test_the_importance_of_a_column_is_the_rise_of_the_error():
-    problem = load(Data(name="synthetic"))
-    table, price = take(problem.table, np.arange(500)), problem.price[:500]
-    model = lambda table: np.where(table["room"] == "suite", 200.0, 100.0)[:, None]  # noqa: E731
-    found = prices.importance(model, table, price, seed=0)
-    assert found["room"] > 0 and found["hotel"] == found["check_in"] == 0
 
 
 def test_competitors_learn(tmp_path):
