@@ -11,7 +11,5 @@ def test_a_column_is_worth_the_rise_of_the_error():
     table = {"room": rng.choice(["suite", "single"], 500), "nights": rng.normal(size=500)}
     true = np.where(table["room"] == "suite", 200.0, 100.0)
     found = importance(lambda table: np.where(table["room"] == "suite", 200.0, 100.0), table, true, seed=0)
-    half = (
-        2 * (table["room"] == "suite").mean() * (table["room"] == "single").mean()
-    )  # wrong as often as two rows differ
+    half = 2 * (table["room"] == "suite").mean() * (table["room"] == "single").mean()
     assert found["room"] == pytest.approx(100 * half, rel=0.1) and found["nights"] == 0
