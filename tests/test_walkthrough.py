@@ -3,10 +3,12 @@
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from deeplearn import catalog, run
 from deeplearn.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +32,26 @@ def test_the_readme_shows_the_same_file():
         for name in ("README.md", "docs/adding-a-task.md")
     ]
     assert blocks[0].group(1) == blocks[1].group(1)
+
+
+def commands():
+    """Every `deeplearn train` of our experiments that the texts show."""
+    texts = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "experiments").glob("*.py")]
+    shown = re.compile(rf"deeplearn train ((?:{'|'.join(catalog.names())})\b[^\n`#|&\\]*)")
+    return sorted({command.strip() for text in texts for command in shown.findall(text.read_text())})
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_in_the_texts_is_understood(command, monkeypatch):
+    class Understood(Exception):
+        pass
+
+    def train(module, config, name):
+        raise Understood
+
+    monkeypatch.setattr(run, "train", train)
+    with pytest.raises(Understood):
+        main(["train", *shlex.split(command)])
 
 
 def test_the_result_holds_metrics_competitor_and_intervals(home):

@@ -164,7 +164,7 @@ def split(pairs: list[Pair], held_out: float, threshold: float, seed: int) -> Co
     if len(free) < 2 * aside:
         raise DataError(
             f"only {len(free)} of {len(pairs)} sentences differ enough from the others to be tested on; "
-            "give more varied text, or split at random with --data.honest False."
+            "give more varied text, or split at random with --data.no-honest."
         )
     rest, test = grouped(groups[free], aside / len(free), seed)
     _, valid = grouped(groups[free[rest]], aside / len(rest), seed + 1)

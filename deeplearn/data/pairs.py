@@ -21,7 +21,7 @@ class Data:
     editions: tuple[bible.Edition, ...] = ("web",)
     """English Bibles; the first is translated from, the others are further training pairs."""
     honest: bool = True
-    """Hold out whole books, or groups of similar messages; False: sentences at random (the easy split)."""
+    """Hold out whole books, or groups of similar messages; otherwise sentences at random (the easy split)."""
     source: Path | None = None
     """Own sentences, one a line; or a gettext catalogue (.po, .mo) that holds the translations too."""
     target: Path | None = None

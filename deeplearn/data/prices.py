@@ -33,7 +33,7 @@ class Data:
     reference: str | None = None
     """Its column of a known price to start from, such as last year's: the model learns the ratio to it."""
     honest: bool = True
-    """Hold out the future where there are dates; False: rows at random (the easy split)."""
+    """Hold out the future where there are dates; otherwise rows at random (the easy split)."""
     folds: int = 0
     """Test every row once in this many folds instead of one held-out fifth; not by time."""
 
