@@ -34,7 +34,9 @@ def test_metrics_equal_scikit_learn():
         assert found[f"test/{name}"] == pytest.approx(value, rel=2e-6), name
 
 
-@pytest.mark.parametrize("data", [Data(), Data(honest=False), Data(name="ames", folds=5), Data(name="synthetic")])
+@pytest.mark.parametrize(
+    "data", [Data(), Data(windows=3), Data(honest=False), Data(name="ames", folds=5), Data(name="synthetic")]
+)
 def test_parts_are_disjoint_and_the_test_is_touched_once(data):
     problem = load(data)
     calibration, final = parts(problem, data)
@@ -44,11 +46,12 @@ def test_parts_are_disjoint_and_the_test_is_touched_once(data):
     if data.folds:
         assert np.array_equal(np.sort(held), np.arange(len(problem.price)))
     else:
-        assert np.array_equal(np.sort(np.r_[calibration[0].train, held]), np.sort(final.train))
+        assert np.array_equal(np.sort(np.r_[calibration[-1].train, held]), np.sort(final.train))
         if data.honest:
             day = problem.dates
-            assert day[calibration[0].train].max() < day[held].min() <= day[held].max() < day[final.held].min()
-            assert not copies(problem, final).any()
+            for part, later in zip(calibration, [final, *calibration], strict=False):
+                assert day[part.train].max() < day[part.held].min() <= day[part.held].max() < day[later.held].min()
+            assert len(calibration) == data.windows and not copies(problem, final).any()
 
 
 def test_nothing_is_fitted_on_held_rows():
@@ -137,6 +140,7 @@ def test_own_files_with_mistakes(tmp_path, data, last, message):
         (dict(), lambda i: 100, 80, "the same 'price' in all"),
         (dict(date="built"), lambda i: 100 + i, 80, "too few days"),
         (dict(folds=1), lambda i: 100 + i, 80, "data.folds is 1"),
+        (dict(windows=0), lambda i: 100 + i, 80, "data.windows is 0"),
         (dict(folds=99), lambda i: 100 + i, 80, "data.folds is 99"),
         (dict(reference="price"), lambda i: 100 + i, 80, "data.reference is the column to predict"),
         (dict(), lambda i: "1e400" if i == 3 else 100 + i, 80, "line 5: '1e400' in column 'price'"),

@@ -34,6 +34,8 @@ class Data:
     """Its column of a known price to start from, such as last year's: the model learns the ratio to it."""
     honest: bool = True
     """Hold out the future where there are dates; otherwise rows at random (the easy split)."""
+    windows: int = 2
+    """Where time splits: how many fifths, each before the other, calibrate the intervals; one may be an odd season."""
     folds: int = 0
     """Test every row once in this many folds instead of one held-out fifth; not by time."""
 
@@ -137,31 +139,36 @@ def parts(problem: Problem, data: Data, seed: int = 0) -> tuple[list[Part], Part
     """(what calibrates the intervals, what is finally trained and tested on).
 
     With folds, every fold calibrates and is tested, and the final model learns from all rows and is not tested.
-    Otherwise the test is the last fifth of the time (or a random one) and the calibration the last fifth of the rest.
+    Otherwise the test is the last fifth of the time (or a random one), and what calibrates are the last fifth of the
+    rest, and of the rest before that, and so on.
 
     Raises:
-        ConfigError: there cannot be so many folds.
+        ConfigError: there cannot be so many folds or windows.
         DataError: too few days to hold some of them out, twice.
     """
     size = len(problem.price)
     if data.folds and not 2 <= data.folds <= size // FOLD:
         raise ConfigError(f"data.folds is {data.folds}; give 2 to {size // FOLD} for {size} rows, or 0 for none")
+    if data.windows < 1:
+        raise ConfigError(f"data.windows is {data.windows}; give 1 or more: intervals need rows to be calibrated on")
     if data.folds:
         everything = np.arange(size)
         return [Part(*fold) for fold in folds(size, data.folds, seed)], Part(everything, everything[:0])
     by_time = problem.dates is not None and data.honest
-    split = (
-        (lambda rows: future(problem.dates[rows], HELD_OUT))
-        if by_time
-        else (lambda rows: shuffled(len(rows), HELD_OUT, seed))
-    )
-    test = Part(*split(np.arange(size)))
+
+    def split(rows: np.ndarray) -> Part:
+        kept, held = future(problem.dates[rows], HELD_OUT) if by_time else shuffled(len(rows), HELD_OUT, seed)
+        return Part(rows[kept], rows[held])
+
+    test = split(np.arange(size))
     if by_time:
         refuse_leak(problem.dates[test.train], problem.dates[test.held], "day")
-    calibration = Part(*(test.train[rows] for rows in split(test.train)))
-    if not len(calibration.held) or not len(test.held):
+    calibration = [split(test.train)]
+    while by_time and len(calibration) < data.windows and len((earlier := split(calibration[-1].train)).held):
+        calibration.append(earlier)
+    if not len(calibration[0].held) or not len(test.held):
         raise DataError(f"{problem.name} has its rows on too few days to hold out the last of them; give more days")
-    return [calibration], test
+    return calibration, test
 
 
 def inner(part: Part, seed: int = 0) -> Part:
