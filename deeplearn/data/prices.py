@@ -126,7 +126,7 @@ def _own(table: Table, kinds: Mapping[str, Kind], data: Data, place: str, name: 
     print(f"{place}\n{describe(table)}", file=sys.stderr)
     price = table.pop(data.target)
     for column, values in ((data.target, price), (data.reference, table.get(data.reference, price))):
-        if (values <= 0).any():
+        if not (values > 0).all():  # A public table may also hold NaN.
             raise DataError(f"{place} has a {column!r} of {values.min():g}; remove prices that are not positive")
     if price.min() == price.max():
         raise DataError(f"{place} has the same {data.target!r} in all {len(price)} rows; give prices that differ")
