@@ -163,6 +163,7 @@ def strength(points: Points, clusters: int, seed: int, splits: int = 12, sample:
     In each of two random halves k-means finds clusters of its own. The strength is the share of pairs that share a
     cluster of one half and are also together by the clusters of the other, in the worst cluster. Cutting one round
     cloud in two may come out of every resample of the same points, but hardly twice from different points.
+    Twelve `splits` leave a standard error of 0.02 to 0.03; of `sample` points see `candidates`.
     """
     rng = np.random.default_rng(seed)
     points = points[rng.permutation(len(points))[:sample]]

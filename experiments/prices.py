@@ -228,14 +228,15 @@ def main(config: Config, folder: Path) -> dict[str, Any]:
         others = [np.concatenate(scores[:i] + scores[i + 1 :]) for i in range(len(scores))]
         margins = [conformal.margin(other, config.coverage) for other in others]
         tests, bands = calibration, [calibrated(*pair) for pair in zip(found, margins, strict=True)]
-    judge = models[0 if config.data.folds else -1]
-    table, price = take(problem.table, tests[0].held), problem.price[tests[0].held]
-    weights = importance(lambda table: judge(table)[:, 0], table, price, config.seed)
+    judge, held = models[0 if config.data.folds else -1], tests[0].held
+    price = lambda table: judge(table)[:, 0]  # noqa: E731
+    weights = importance(price, take(problem.table, held), problem.price[held], config.seed)
     return report(problem, tests, bands, weights, folder)
 
 
-def scored(price: np.ndarray, true: np.ndarray, days: np.ndarray | None) -> dict[str, Any]:
-    """`measures` of predictions [N] that lie on the host, and errors to compare row by row, tied together by day."""
+def scored(problem: Problem, rows: np.ndarray, price: np.ndarray) -> dict[str, Any]:
+    """`measures` of prices [M] predicted for these rows, and errors to compare row by row, tied together by day."""
+    true, days = problem.price[rows], None if problem.dates is None else problem.dates[rows]
     found = measures(*(jnp.asarray(v, jnp.float32) for v in (price, true, np.ones(len(true)))), float(true.mean()))
     errors = {"absolute_error": price - true, "log_error": np.log(np.maximum(price, 1e-6) / true)}
     each = {name: Each(np.abs(error), days) for name, error in errors.items()}
@@ -252,7 +253,7 @@ def report(
     shown |= {} if problem.dates is None else {"day": problem.dates[rows].astype(int)}
     tables = {name: values.tolist() for name, values in shown.items()}
     write_assets(folder, {"held_out.json": tables, "importance.json": dict(weights)})
-    return scored(price, true, None if problem.dates is None else problem.dates[rows]) | {
+    return scored(problem, rows, price) | {
         "test/coverage": float(conformal.covered(true, low, high).mean()),
         "test/width": float((high - low).mean()),
         "test/copies": float(np.concatenate([copies(problem, part) for part in tests]).mean()),
@@ -322,9 +323,7 @@ def compete(config: Config, problem: Problem, tests: list[Part], name: str, sett
         competitors.fit(name, model, x, scale.from_price(problem.price[part.train], units[part.train]))
         value = jnp.asarray(model.predict(held), jnp.float32)
         prices.append(scale.to_price(value, jnp.asarray(units[part.held], jnp.float32)))
-    rows = np.concatenate([part.held for part in tests])
-    days = None if problem.dates is None else problem.dates[rows]
-    return scored(np.concatenate(prices), problem.price[rows], days)
+    return scored(problem, np.concatenate([part.held for part in tests]), np.concatenate(prices))
 
 
 PRESETS = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deeplearn import catalog
-from deeplearn.data.prices import Data, copies, load, parts
+from deeplearn.data.prices import Data, Problem, copies, load, parts
 from deeplearn.errors import DataError, DeeplearnError
 from deeplearn.experiment import Trained
 from deeplearn.study import Each
@@ -22,7 +22,7 @@ def test_metrics_equal_scikit_learn():
     rng = np.random.default_rng(0)
     true = rng.lognormal(12, 0.4, 500)
     price = true * rng.lognormal(0, 0.2, 500)
-    found = prices.scored(price, true, None)
+    found = prices.scored(Problem({}, true, None, None, "made up"), np.arange(500), price)
     expected = {
         "mae": metrics.mean_absolute_error(true, price),
         "rmse": metrics.root_mean_squared_error(true, price),

@@ -144,7 +144,7 @@ def table(name: str) -> Table:
 
 def _leaves(tree: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     for name, value in tree.items():
-        if isinstance(value, Mapping) or hasattr(value, "items"):
+        if hasattr(value, "items"):  # A record's mapping, or TFDS' FeaturesDict, which is none.
             yield from _leaves(value)
         else:
             yield name, value
