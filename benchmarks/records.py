@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import conditions
-from deeplearn.environment import environment
 from deeplearn.errors import DataError
+from deeplearn.record.environment import environment
 
 SCHEMA = "deeplearn-benchmark/1"
 """Changes when a reader of older files would misunderstand the new ones."""

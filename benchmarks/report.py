@@ -148,7 +148,7 @@ def _general(found: Records) -> Iterator[Table]:
 
 def pictures(found: Records, folder: Path) -> list[Path]:
     """Throughput, speed-up and roofline of products, as SVG and PNG; ImportError without matplotlib."""
-    from deeplearn import figures
+    from deeplearn.record import figures
 
     if found.benchmark != "matmul":
         return []

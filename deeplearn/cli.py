@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from deeplearn import cluster
+from deeplearn import processes
 from deeplearn.errors import DeeplearnError, UsageError
 
 USAGE = """\
@@ -56,18 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"deeplearn: {error}", file=sys.stderr)
         # Above 128: a signal, which all processes answer together.
-        return error.exit_code if error.exit_code > 128 else cluster.fail(error.exit_code)
+        return error.exit_code if error.exit_code > 128 else processes.fail(error.exit_code)
     except KeyboardInterrupt:
-        return cluster.fail(130)
+        return processes.fail(130)
     except BrokenPipeError:  # The reader, such as head, has seen enough.
         return 0
     except OSError as error:
         if debug or error.filename is None:
             raise
         print(f"deeplearn: {error.filename}: {error.strerror}; --debug shows where.", file=sys.stderr)
-        return cluster.fail(74)
+        return processes.fail(74)
     except Exception:
-        cluster.lost()
+        processes.lost()
         raise
     return 0
 
@@ -140,7 +140,7 @@ def _train(words: list[str]) -> None:
 
     path = catalog.locate(name)
     _before_jax()
-    cluster.join()
+    processes.join()
     module = catalog.load(str(path))
     dry = "--dry-run" in words
     preset, words = _option([word for word in words if word != "--dry-run"], "--preset")
@@ -156,12 +156,12 @@ def _train(words: list[str]) -> None:
 
         print(plan(module, config))
         return
-    from deeplearn import run
-    from deeplearn.folder import load_run
-    from deeplearn.table import table
+    from deeplearn import train
+    from deeplearn.record.folder import load_run
+    from deeplearn.record.table import table
 
-    folder = run.train(module, config, name if path.stem == name else str(path))
-    if cluster.first():
+    folder = train.train(module, config, name if path.stem == name else str(path))
+    if processes.first():
         print(table([load_run(folder)], "text"))
         print(f"\nrun folder: {folder}\nlook at it: deeplearn report {folder}")
 
@@ -189,9 +189,9 @@ def _evaluate(words: list[str]) -> None:
     form = _parse(
         Evaluate, words, verb="evaluate", about="Evaluate a run folder's newest checkpoint on all its evaluations."
     )
-    from deeplearn import run
+    from deeplearn import train
 
-    for name, value in run.evaluate_again(form.run).items():
+    for name, value in train.evaluate_again(form.run).items():
         print(f"{name:32} {value:.6g}")
 
 
@@ -215,13 +215,13 @@ def _predict(words: list[str]) -> None:
     lines = [i for word in form.inputs for i in (sys.stdin.read().splitlines() if word == "-" else [word])]
     if not lines:
         raise UsageError("standard input held no line; write one input a line into it.")
-    from deeplearn import run
-    from deeplearn.rows import show
+    from deeplearn import trained
+    from deeplearn.record.predictions import show
 
-    module, _, name = run.load_module(form.run)
+    module, _, name = trained.load_module(form.run)
     if not hasattr(module, "apply"):
         raise UsageError(f"{name} has no apply(), so there is nothing to predict with.")
-    show(module.apply(run.load(form.run), lines), form.output)
+    show(module.apply(trained.load(form.run), lines), form.output)
 
 
 def _report(words: list[str]) -> None:
@@ -237,9 +237,9 @@ def _report(words: list[str]) -> None:
         """Where the page goes."""
 
     form = _parse(Report, words, verb="report", about="Curves, tables, pictures and environment of one or more runs.")
-    from deeplearn.folder import find_runs, load_run
-    from deeplearn.report import page
-    from deeplearn.table import table
+    from deeplearn.record.folder import find_runs, load_run
+    from deeplearn.record.report import page
+    from deeplearn.record.table import table
 
     runs = [load_run(folder) for folder in find_runs(form.runs)]
     if form.format == "html":
@@ -259,8 +259,8 @@ def _compare(words: list[str]) -> None:
         """Run folder that is compared with the first."""
 
     form = _parse(Compare, words, verb="compare", about="What differs between two runs: knobs and metrics.")
-    from deeplearn.compare import compare
-    from deeplearn.folder import find_runs, load_run
+    from deeplearn.record.compare import compare
+    from deeplearn.record.folder import find_runs, load_run
 
     first, second = (load_run(find_runs([folder])[-1]) for folder in (form.first, form.second))
     print(compare(first, second))
@@ -340,7 +340,7 @@ def _info(words: list[str]) -> None:
     _parse(Info, words, verb="info", about="Versions, devices, settings and folders: what to put into a bug report.")
     _before_jax()
     from deeplearn.data.package import cache
-    from deeplearn.environment import environment, facts
+    from deeplearn.record.environment import environment, facts
 
     for name, value in [*facts(environment()), ("data cache", str(cache()))]:
         print(f"{name:18} {value}")

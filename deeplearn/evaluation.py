@@ -1,8 +1,7 @@
 """Evaluation: every example once, padding masked, sums divided at the end."""
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -13,13 +12,9 @@ from deeplearn import parallel
 from deeplearn.data.source import Source
 from deeplearn.errors import ConfigError
 from deeplearn.experiment import Evaluation, Experiment
-from deeplearn.metrics import Metric, computed
+from deeplearn.metrics import Metric, Results, lane_of, values_of
 from deeplearn.step import accumulated, eval_step
-from deeplearn.study import Each
 from deeplearn.task import Batch, Task, Variables
-
-Results = dict[str, Any]
-"""`{"test/accuracy": 0.98, "test/confusion": array [C, C], ...}`; with several seeds together, a list per name."""
 
 
 def evaluate(
@@ -97,22 +92,3 @@ def _unpadded(seen: list[tuple[PyTree, Batch]], lane: int | None) -> tuple[PyTre
         own = predictions if lane is None else lane_of(predictions, lane)
         kept.append(keep((own, batch), np.asarray(batch["mask"]) > 0))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *kept)
-
-
-def values_of(sums: Mapping[str, Metric], lanes: int) -> dict[str, Any]:
-    """name -> value, or a list of values [S] where the sums are those of several lanes."""
-    if lanes == 1:
-        return computed(sums)
-    each = [computed(lane_of(sums, lane)) for lane in range(lanes)]
-    return {name: [values[name] for values in each] for name in each[0]}
-
-
-def lane_of(tree: PyTree, lane: int) -> PyTree:
-    """One seed's part of a tree with leaves [S, ...]."""
-    return jax.tree.map(lambda leaf: leaf[lane], tree)
-
-
-def scalars(results: Results) -> dict[str, float]:
-    """What a log line can hold: numbers, and the mean over seeds that train together."""
-    each = {name: value if isinstance(value, list) else [value] for name, value in results.items()}
-    return {name: float(np.mean(v)) for name, v in each.items() if not isinstance(v[0], Each) and np.ndim(v[0]) == 0}

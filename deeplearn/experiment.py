@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 
 from deeplearn.data.source import Source
 from deeplearn.optimizer import Optimizer
-from deeplearn.task import Task, Variables
+from deeplearn.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +69,3 @@ class Experiment:
     """File name -> bytes or JSON data that prediction needs without the data set: class names, tokenizer, ..."""
     rules: Sequence[tuple[str, tuple[str | None, ...]]] = ()
     """(path regex, mesh axis of each trailing array axis): the first match places a leaf; see `parallel.placements`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """A finished run, for prediction and pictures."""
-
-    config: Any
-    folder: Path
-    variables: Variables

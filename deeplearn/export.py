@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax import export as jax_export
 
-from deeplearn import run
+from deeplearn import trained
 from deeplearn.errors import UsageError
 
 
@@ -26,11 +26,11 @@ def export(folder: Path, out: Path, platforms: Sequence[str]) -> list[Path]:
         raise UsageError(
             f"export needs the packages {error.name} and flatbuffers; install deeplearn[export]."
         ) from error
-    module, config, name = run.load_module(folder)
+    module, config, name = trained.load_module(folder)
     experiment = module.experiment(config)
     if experiment.task.predict is None:
         raise UsageError(f"{name} has no predict, so there is no program to export.")
-    variables = run.load(folder).variables
+    variables = trained.load(folder).variables
     batch = experiment.train.at(0)
     (symbol,) = jax_export.symbolic_shape("b")
     shapes = {

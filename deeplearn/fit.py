@@ -15,11 +15,11 @@ from deeplearn import parallel
 from deeplearn.checkpoint import Store
 from deeplearn.dispatch import LONGEST, Sent, dispatcher, reseeded, seed_array
 from deeplearn.errors import NumericalError
-from deeplearn.evaluation import Results, evaluate, lane_of, scalars, values_of
+from deeplearn.evaluation import evaluate
 from deeplearn.experiment import Experiment, Run
 from deeplearn.interrupt import Interrupted, signals
-from deeplearn.log import Log, log_to
-from deeplearn.metrics import Metric
+from deeplearn.metrics import Metric, Results, lane_of, scalars, values_of
+from deeplearn.record.log import Log, log_to
 from deeplearn.step import PATIENCE, State, init, nonfinite_leaves, variables
 
 DISPATCH_SECONDS = 0.5

@@ -5,13 +5,14 @@ then one and the same operation: addition. The one division happens in `compute`
 """
 
 import math
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree, Shaped
 
 
 class Metric(struct.PyTreeNode):
@@ -158,3 +159,34 @@ def top_k_hits(logits: Float[Array, "B C"], labels: Int[Array, "B"], k: int) -> 
 def computed(metrics: dict[str, Metric]) -> dict[str, Any]:
     """Every metric's value, after one transfer from the device."""
     return {name: metric.compute() for name, metric in jax.device_get(metrics).items()}
+
+
+class Each(NamedTuple):
+    """A value for each of N test examples, among a run's results: compared with a competitor's, not reported."""
+
+    values: Shaped[np.ndarray, "N"]
+    groups: Shaped[np.ndarray, "N"] | None = None
+    """What ties examples together, such as a day: the bootstrap draws whole groups."""
+
+
+Results = dict[str, Any]
+"""`{"test/accuracy": 0.98, "test/confusion": array [C, C], ...}`; with several seeds together, a list per name."""
+
+
+def values_of(sums: Mapping[str, Metric], lanes: int) -> dict[str, Any]:
+    """name -> value, or a list of values [S] where the sums are those of several lanes."""
+    if lanes == 1:
+        return computed(sums)
+    each = [computed(lane_of(sums, lane)) for lane in range(lanes)]
+    return {name: [values[name] for values in each] for name in each[0]}
+
+
+def lane_of(tree: PyTree, lane: int) -> PyTree:
+    """One seed's part of a tree with leaves [S, ...]."""
+    return jax.tree.map(lambda leaf: leaf[lane], tree)
+
+
+def scalars(results: Results) -> dict[str, float]:
+    """What a log line can hold: numbers, and the mean over seeds that train together."""
+    each = {name: value if isinstance(value, list) else [value] for name, value in results.items()}
+    return {name: float(np.mean(v)) for name, v in each.items() if not isinstance(v[0], Each) and np.ndim(v[0]) == 0}

@@ -15,7 +15,7 @@ the SVM has 96.8. The errors of calibration come from label smoothing, which kee
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,35 +29,21 @@ from deeplearn.cli import run_file
 from deeplearn.competitors.images import classifiers, compete
 from deeplearn.data import augment, images
 from deeplearn.data.augment import Augment
+from deeplearn.data.doors.images import Data, limited, load, values
 from deeplearn.data.images import Images, Splits
 from deeplearn.data.source import Source
 from deeplearn.errors import UsageError
-from deeplearn.experiment import Evaluation, Experiment, Run, Trained
+from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.metrics import Calibration, Contingency, Mean, Metric, top_k_hits
 from deeplearn.models.zoo import Model, build
 from deeplearn.optimizer import Optimizer, make
 from deeplearn.task import Batch, Task, linen
+from deeplearn.trained import Trained
 
 TABLE = 100
 """Most classes whose confusions are counted: larger tables are not read by anybody."""
 SVM_EXAMPLES = 10_000
 """Training images that the SVM learns from at most: its time grows with their square (50,000 take hours)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """Which images."""
-
-    name: str = "digits"
-    """digits, mnist5k, mnist1d, or a prepared TFDS set (deeplearn data list): mnist, cifar10, imagenet2012, ..."""
-    path: Path | None = None
-    """Your own images instead: a folder of class folders, or of train/ and test/ folders of those."""
-    size: int | None = None
-    """Side in pixels of your own images (32 by default) and of ImageNet crops (224)."""
-    shuffled: bool = False
-    """Digits of known writers, the easier test: fold (seed modulo 10) of ten; ten seeds make a cross-validation."""
-    limit: int | None = None
-    """Learn from so many images of the training part only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,38 +75,11 @@ class Preprocessing:
     std: float
 
 
-def load(config: Config) -> Splits:
-    """The images of data sets that fit in memory."""
-    data = config.data
-    if data.path is not None:
-        from deeplearn.data.folder import folder
-
-        return folder(data.path, (data.size or 32,) * 2, seed=config.seed)
-    match data.name:
-        case "digits":
-            return images.digits(config.seed % 10 if data.shuffled else None)
-        case "mnist5k":
-            return images.mnist5k()
-        case "mnist1d":
-            from deeplearn.data.mnist1d import mnist1d
-
-            return mnist1d()
-    from deeplearn.data import tfds
-
-    return tfds.images(data.name)
-
-
 def training_part(config: Config, splits: Splits) -> Images:
     """What the model learns from: also the validation part, unless knobs are being chosen or images are rationed."""
     if config.data.limit is not None:
-        order = np.random.default_rng(config.seed).permutation(len(splits.train.label))
-        return splits.train.take(np.sort(order[: config.data.limit]), f"{config.data.limit}")
+        return limited(splits.train, config.data.limit, config.seed)
     return splits.train if config.choose else images.joined(splits.train, splits.validation)
-
-
-def values(image: Array) -> Float[Array, "B H W C"]:
-    """Pixels as 0..1; signals as they are."""
-    return image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image
 
 
 def measures(logits: Float[Array, "B C"], batch: Batch) -> dict[str, Metric]:
@@ -165,7 +124,7 @@ def experiment(config: Config) -> Experiment:
     """Train on everything but the test set and test once; or, to choose knobs, validate."""
     if config.data.name == "imagenet2012" and config.data.path is None:
         return large_experiment(config)
-    splits = load(config)
+    splits = load(config.data, config.seed)
     part = training_part(config, splits)
     pixels = np.asarray(part.image, np.float32) / (255 if part.image.dtype == np.uint8 else 1)
     pre = Preprocessing(shape=part.image.shape[1:], mean=float(pixels.mean()), std=float(pixels.std()))
@@ -205,7 +164,7 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
         return {}
     split = "validation" if config.choose else "test"
     seeds = range(config.seed, config.seed + config.seeds) if config.data.shuffled else [config.seed]
-    parts = [load(replace(config, seed=seed)) for seed in seeds]
+    parts = [load(config.data, seed) for seed in seeds]
     return {
         name: {
             f"{split}/accuracy": float(np.mean([compete(c, p, choose=config.choose, most=SVM_EXAMPLES) for p in parts]))
@@ -221,7 +180,7 @@ def preprocessing(folder: Path) -> Preprocessing:
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """The three likeliest classes of each image file."""
-    from deeplearn.data.folder import read_image
+    from deeplearn.data.image_folder import read_image
 
     pre = preprocessing(trained.folder)
     if pre.shape[1] == 1:
@@ -241,12 +200,12 @@ def figures(trained: Trained, folder: Path) -> None:
     """A sheet of held-out images with the predicted classes, mistakes first."""
     if trained.config.data.name == "imagenet2012":
         return
-    from deeplearn.figures import images as sheet
+    from deeplearn.record.figures import images as sheet
 
     pre = preprocessing(folder)
     if pre.shape[1] == 1:
         return
-    splits = load(trained.config)
+    splits = load(trained.config.data, trained.config.seed)
     held = splits.validation if trained.config.choose else splits.test
     chances = np.asarray(
         jax.jit(task(trained.config, pre, len(held.classes)).predict)(

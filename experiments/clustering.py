@@ -22,24 +22,26 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from deeplearn import clustering, optimizer
+from deeplearn import optimizer
 from deeplearn.cli import run_file
 from deeplearn.competitors import groups as competitors
 from deeplearn.config import from_json
 from deeplearn.data.augment import Augment, augmentation, views
 from deeplearn.data.customers import Scaling
+from deeplearn.data.doors.customers import Data, Examples, load, read_like
 from deeplearn.data.source import Arrays
-from deeplearn.data.unlabelled import Data, Examples, judged, load, profiles, read_like
 from deeplearn.errors import ConfigError
 from deeplearn.evaluation import predict_all
-from deeplearn.experiment import Experiment, Run, Trained
+from deeplearn.experiment import Experiment, Run
 from deeplearn.fit import fit
+from deeplearn.methods import clustering
 from deeplearn.metrics import Mean
 from deeplearn.models import autoencoder as ae
 from deeplearn.optimizer import Optimizer
-from deeplearn.run import write_assets
 from deeplearn.step import variables
 from deeplearn.task import Batch, Task, Variables, linen, warm
+from deeplearn.train import write_assets
+from deeplearn.trained import Trained
 
 EVALUATED_TOGETHER = 1024
 
@@ -240,7 +242,7 @@ def main(config: Config, folder: Path) -> dict[str, Any]:
     rank = found.code if config.method == "forecast" else examples.flat
     order = np.argsort(-clustering.centres(rank, found.labels, clusters).mean(1))
     labels = np.argsort(order)[found.labels]
-    profile = profiles(examples, labels, clusters)
+    profile = clustering.profiles(labels, clusters, examples.columns)
     shown = np.random.default_rng(0).permutation(size)[:1000]
     groups = {
         "order": order.tolist(),
@@ -252,7 +254,8 @@ def main(config: Config, folder: Path) -> dict[str, Any]:
     }
     write_assets(folder, examples.assets | {"groups.json": groups})
     table = {"groups/profiles": np.array([list(row.values()) for row in profile])}
-    return judged(examples, labels, again) | {"groups/number": float(clusters)} | table
+    judged = clustering.judged(examples.flat, labels, again, later=examples.later, truth=examples.label)
+    return judged | {"groups/number": float(clusters)} | table
 
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
@@ -283,7 +286,7 @@ def asset(trained: Trained, name: str) -> dict[str, Any]:
 
 def figures(trained: Trained, folder: Path) -> None:
     """A map of the codes, and what the groups look like on average."""
-    from deeplearn.figures import curves, groups, images
+    from deeplearn.record.figures import curves, groups, images
 
     known, found = (asset(trained, name) for name in ("inputs", "groups"))
     code, labels, means = np.array(found["code"], np.float32), np.array(found["group"]), np.array(found["means"])
@@ -309,7 +312,13 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
     clusters, size = clustering.number(examples.flat, config.clusters, examples.name), len(examples.image)
     repetitions = clustering.repetitions(config.seed, config.repeats, size)
     return {
-        name: judged(examples, method(np.arange(size), config.seed), [method(rows, seed) for seed, rows in repetitions])
+        name: clustering.judged(
+            examples.flat,
+            method(np.arange(size), config.seed),
+            [method(rows, seed) for seed, rows in repetitions],
+            later=examples.later,
+            truth=examples.label,
+        )
         for name, method in competitors.methods(examples, clusters).items()
     }
 

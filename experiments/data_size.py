@@ -13,9 +13,11 @@ import numpy as np
 from deeplearn import catalog
 from deeplearn.cli import run_file
 from deeplearn.competitors.images import classifiers, compete
-from deeplearn.experiment import Experiment, Trained
+from deeplearn.data.doors import images
+from deeplearn.experiment import Experiment
 from deeplearn.fit import fit
-from deeplearn.folder import load_run
+from deeplearn.record.folder import load_run
+from deeplearn.trained import Trained
 
 classification = catalog.load("classification")
 
@@ -26,7 +28,7 @@ class Config(classification.Config):
 
     sizes: tuple[int, ...] = (50, 100, 200, 400, 800, 1600, 3200)
     """Numbers of training images."""
-    data: classification.Data = field(default_factory=lambda: classification.Data(name="mnist5k"))
+    data: images.Data = field(default_factory=lambda: images.Data(name="mnist5k"))
     model: classification.Model = field(default_factory=lambda: classification.Model(name="cnn", width=16))
     steps: int = 600
 
@@ -52,7 +54,7 @@ def main(config: Config, folder: Path) -> dict[str, float]:
 
 def baseline(config: Config) -> dict[str, dict[str, float]]:
     """The SVM on the very same images of every size; its settings are chosen on the validation part."""
-    splits, machines = classification.load(config), classifiers()["RBF-SVM"]
+    splits, machines = images.load(config.data, config.seed), classifiers()["RBF-SVM"]
     scores = {}
     for size in sorted(config.sizes):
         part = classification.training_part(replace(config, data=replace(config.data, limit=size)), splits)
@@ -62,7 +64,7 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
 
 def figures(trained: Trained, folder: Path) -> None:
     """Accuracy of both over the number of images."""
-    from deeplearn.figures import curves
+    from deeplearn.record.figures import curves
 
     result, sizes = load_run(folder).result, np.array(sorted(trained.config.sizes))
     names = [f"test/accuracy at {size}" for size in sizes]

@@ -20,25 +20,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from deeplearn import conformal, optimizer
+from deeplearn import optimizer
 from deeplearn.cli import run_file
 from deeplearn.competitors import prices as competitors
 from deeplearn.config import from_json, to_json
 from deeplearn.data.csvtable import Table, read_csv, require, take
-from deeplearn.data.prices import Data, Part, Problem, Scale, copies, inner, load, parts
+from deeplearn.data.doors.prices import Data, Part, Problem, Scale, copies, inner, load, parts
 from deeplearn.data.source import Arrays
 from deeplearn.data.tabular import Encoding, encode, fit_encoding
 from deeplearn.evaluation import predict_all
-from deeplearn.experiment import Evaluation, Experiment, Run, Trained
+from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.fit import fit
-from deeplearn.importance import importance
-from deeplearn.metrics import R2, Mean, Metric, Root, computed
+from deeplearn.methods import conformal
+from deeplearn.methods.importance import importance
+from deeplearn.metrics import R2, Each, Mean, Metric, Root, computed
 from deeplearn.models.tabular import FTTransformer, Independent, TabM
 from deeplearn.optimizer import Optimizer
-from deeplearn.run import write_assets
 from deeplearn.step import variables
-from deeplearn.study import Each
 from deeplearn.task import Batch, Task, Variables, linen
+from deeplearn.train import write_assets
+from deeplearn.trained import Trained
 
 EVALUATED_TOGETHER = 1024  # rows
 
@@ -281,7 +282,7 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
 
 def figures(trained: Trained, folder: Path) -> None:
     """Predicted against true, the price over the year, and which columns matter."""
-    from deeplearn.figures import bars, curves, scatter
+    from deeplearn.record.figures import bars, curves, scatter
 
     place = trained.folder / "assets"
     shown = {name: np.array(values) for name, values in json.loads((place / "held_out.json").read_text()).items()}

@@ -24,18 +24,18 @@ from jaxtyping import Array
 
 from deeplearn import optimizer
 from deeplearn.cli import run_file
-from deeplearn.data.pairs import Data, load, title
+from deeplearn.data.doors.pairs import Data, load, title
 from deeplearn.data.source import Arrays
 from deeplearn.data.text import BEGIN, END, PAD, Pair, load_tokenizer, nearest, packed, rows, train_tokenizer
-from deeplearn.decode import Search, beam_search, greedy
 from deeplearn.errors import DataError
-from deeplearn.experiment import Evaluation, Experiment, Run, Trained
+from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.losses import linear_cross_entropy
-from deeplearn.metrics import Mean, Metric
+from deeplearn.methods.decode import Search, beam_search, greedy
+from deeplearn.metrics import Each, Mean, Metric
 from deeplearn.models import gnmt, transformer
 from deeplearn.optimizer import Optimizer
-from deeplearn.study import Each
 from deeplearn.task import Batch, Task, Variables, linen
+from deeplearn.trained import Trained
 
 EVALUATED_TOGETHER = 64  # sentences; similar lengths side by side, so that a batch's search ends early
 
@@ -222,7 +222,7 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
 
 def figures(trained: Trained, folder: Path) -> None:
     """Where the decoder looks while it translates a sentence of the validation set."""
-    from deeplearn.figures import heatmap
+    from deeplearn.record.figures import heatmap
 
     examples = json.loads((folder / "assets" / "examples.json").read_text())
     shortest = min((example["source"] for example in examples), key=len)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deeplearn.config import to_json
-from deeplearn.folder import Result, open_run, write_result
-from deeplearn.log import log_to
-from deeplearn.study import interval
+from deeplearn.record.folder import Result, open_run, write_result
+from deeplearn.record.log import log_to
+from deeplearn.record.statistics import interval
 
 
 @dataclass(frozen=True, kw_only=True)

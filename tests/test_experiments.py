@@ -27,7 +27,7 @@ import numpy as np
 import optax
 import pytest
 
-from deeplearn import catalog, run
+from deeplearn import catalog, train
 from deeplearn.evaluation import evaluate
 from deeplearn.experiment import Experiment, Run
 from deeplearn.fit import fit
@@ -127,7 +127,7 @@ def finished(case, tmp_path_factory) -> Path:
     config = dataclasses.replace(case.config, workdir=tmp_path_factory.mktemp("run"))
     with pytest.MonkeyPatch.context() as patch:
         patch.delattr(case.module, "baseline", raising=False)
-        return run.train(case.module, config, case.name)
+        return train.train(case.module, config, case.name)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_results_hold_what_is_expected(case, result):
 
 
 def test_evaluating_the_run_again_gives_the_same_numbers(finished, result):
-    again = run.evaluate_again(finished)
+    again = train.evaluate_again(finished)
     assert again.keys() == result["metrics"].keys()
     for name, value in again.items():
         np.testing.assert_allclose(value, result["metrics"][name], rtol=1e-5, atol=1e-6, err_msg=name)

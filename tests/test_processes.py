@@ -15,9 +15,10 @@ import pytest
 from points import Streamed
 from toy import RUN, Net, toy
 
-from deeplearn import checkpoint, cluster
+from deeplearn import checkpoint
 from deeplearn.errors import ConfigError
 from deeplearn.fit import fit
+from deeplearn.processes import HEARTBEAT_SECONDS, LOST, join, several
 
 TESTS = Path(__file__).parent
 SHORT = dataclasses.replace(RUN, steps=4)
@@ -36,13 +37,13 @@ def experiment(case, run):
 
 WORKER = """
 import sys
-from deeplearn import cluster
-cluster.join()
+from deeplearn import processes
+processes.join()
 import dataclasses, json, pathlib
 import jax, numpy as np
 from deeplearn.errors import NumericalError
-from deeplearn.evaluation import scalars
 from deeplearn.fit import fit
+from deeplearn.metrics import scalars
 from deeplearn.parallel import fetched
 from test_processes import CASES, MODEL, SHORT, experiment
 from toy import columns, toy
@@ -180,12 +181,12 @@ def test_when_one_is_killed_the_other_does_not_wait_for_it(tmp_path):
     wait_for(tmp_path / "run" / "checkpoints" / "20", processes)
     processes[1].kill()
     # Either the next sum fails, or JAX misses the heartbeats first and aborts.
-    code = codes(processes, cluster.HEARTBEAT_SECONDS + 30)[0]
-    assert code in (cluster.LOST, -signal.SIGABRT), said(tmp_path)
+    code = codes(processes, HEARTBEAT_SECONDS + 30)[0]
+    assert code in (LOST, -signal.SIGABRT), said(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("environment", "several"),
+    ("environment", "expected"),
     [
         ({}, False),
         ({"SLURM_NTASKS": "4"}, False),  # A batch script, outside srun.
@@ -195,11 +196,11 @@ def test_when_one_is_killed_the_other_does_not_wait_for_it(tmp_path):
         ({"JAX_NUM_PROCESSES": "2"}, True),
     ],
 )
-def test_what_a_launcher_says(environment, several):
-    assert cluster.several(environment) == several
+def test_what_a_launcher_says(environment, expected):
+    assert several(environment) == expected
 
 
 def test_a_launcher_that_says_half_is_an_error(monkeypatch):
     monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
     with pytest.raises(ConfigError, match="JAX_PROCESS_ID"):
-        cluster.join()
+        join()

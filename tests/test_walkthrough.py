@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deeplearn import catalog, run
+from deeplearn import catalog
 from deeplearn.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,7 +80,7 @@ OWN = '''"""Points."""
 import numpy as np
 from toy import columns, toy
 from deeplearn.experiment import Run as Config
-from deeplearn.study import Each
+from deeplearn.metrics import Each
 
 
 def score(logits, found):

