@@ -138,29 +138,29 @@ def _train(words: list[str]) -> None:
     name, words = words[0], words[1:]
     from deeplearn import catalog
 
-    path = catalog.locate(name)
+    catalog.locate(name)  # A wrong name is told before anything heavy is imported.
     _before_jax()
     processes.join()
-    module = catalog.load(str(path))
+    recipe = catalog.load(name)
     dry = "--dry-run" in words
     preset, words = _option([word for word in words if word != "--dry-run"], "--preset")
-    presets = getattr(module, "PRESETS", {})
+    presets = recipe.PRESETS
     if preset is not None and preset not in presets:
         near = difflib.get_close_matches(preset, presets, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(presets) or 'none'}."
         raise UsageError(f"{name} has no preset {preset!r}; {hint}")
-    about = (module.__doc__ or "") + (f"\npresets: {', '.join(presets)}" if presets else "")
-    config = _parse(module.Config, words, verb=f"train {name}", about=about, default=presets.get(preset))
+    about = recipe.about + (f"\npresets: {', '.join(presets)}" if presets else "")
+    config = _parse(recipe.Config, words, verb=f"train {name}", about=about, default=presets.get(preset))
     if dry:
         from deeplearn.plan import plan
 
-        print(plan(module, config))
+        print(plan(recipe, config))
         return
     from deeplearn import train
     from deeplearn.record.folder import load_run
     from deeplearn.record.table import table
 
-    folder = train.train(module, config, name if path.stem == name else str(path))
+    folder = train.train(recipe, config)
     if processes.first():
         print(table([load_run(folder)], "text"))
         print(f"\nrun folder: {folder}\nlook at it: deeplearn report {folder}")
@@ -185,13 +185,18 @@ def _evaluate(words: list[str]) -> None:
     class Evaluate:
         run: Annotated[Path, tyro.conf.Positional]
         """Run folder, such as runs/latest."""
+        other_data: bool = False
+        """Go on where the data are no longer those of the training; by default that is an error."""
+        trust: bool = False
+        """Run the experiment's file that lies in the folder; needed where it does not come with this code."""
 
     form = _parse(
         Evaluate, words, verb="evaluate", about="Evaluate a run folder's newest checkpoint on all its evaluations."
     )
+    _before_jax()
     from deeplearn import train
 
-    for name, value in train.evaluate_again(form.run).items():
+    for name, value in train.evaluate_again(form.run, other_data=form.other_data, trust=form.trust).items():
         print(f"{name:32} {value:.6g}")
 
 
@@ -206,22 +211,25 @@ def _predict(words: list[str]) -> None:
         """Files or texts, as the experiment takes them; - reads lines from standard input."""
         output: Path | None = None
         """Write the rows to this .csv, .json or .jsonl file instead of printing a table."""
+        trust: bool = False
+        """Run the experiment's file that lies in the folder; needed where it does not come with this code."""
 
     form = _parse(
         Predict, words, verb="predict", about="Use a trained model on your own inputs; the data set is not needed."
     )
     if not form.inputs:
         raise UsageError("give at least one input after the run folder, or - to read lines from standard input.")
+    _before_jax()  # Before standard input is read: it may start this process again.
     lines = [i for word in form.inputs for i in (sys.stdin.read().splitlines() if word == "-" else [word])]
     if not lines:
         raise UsageError("standard input held no line; write one input a line into it.")
     from deeplearn import trained
     from deeplearn.record.predictions import show
 
-    module, _, name = trained.load_module(form.run)
-    if not hasattr(module, "apply"):
-        raise UsageError(f"{name} has no apply(), so there is nothing to predict with.")
-    show(module.apply(trained.load(form.run), lines), form.output)
+    recipe, _ = trained.recipe_of(form.run, trust=form.trust)
+    if recipe.apply is None:
+        raise UsageError(f"{recipe.name} has no apply(), so there is nothing to predict with.")
+    show(recipe.apply(trained.load(form.run, trust=form.trust), lines), form.output)
 
 
 def _report(words: list[str]) -> None:
@@ -277,6 +285,10 @@ def _export(words: list[str]) -> None:
         """Folder for model.stablehlo, model.safetensors and model.json; by default export/ in the run folder."""
         platforms: tuple[str, ...] = field(default_factory=lambda: ("cpu", "cuda", "tpu"))
         """Where the program is to run."""
+        onnx: bool = False
+        """Write model.onnx, too (needs the package jax2onnx)."""
+        trust: bool = False
+        """Run the experiment's file that lies in the folder; needed where it does not come with this code."""
 
     form = _parse(
         Export,
@@ -284,9 +296,11 @@ def _export(words: list[str]) -> None:
         verb="export",
         about="The trained model without this code: StableHLO (any batch size) and safetensors.",
     )
+    _before_jax()
     from deeplearn.export import export
 
-    for path in export(form.run, form.output or form.run / "export", form.platforms):
+    output = form.output or form.run / "export"
+    for path in export(form.run, output, form.platforms, onnx=form.onnx, trust=form.trust):
         print(path)
 
 

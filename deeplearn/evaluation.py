@@ -62,10 +62,14 @@ def _one_pass(
     return jax.device_get(sums), [_unpadded(seen, lane if lanes > 1 else None) for lane in range(lanes)] if seen else []
 
 
-def predict_all(task: Task, variables: Variables, source: Source) -> np.ndarray:
-    """What the task predicts for every example of the source, in order: [N, ...]."""
+def predict_all(task: Task, variables: Variables, source: Source) -> PyTree:
+    """What the task predicts for every example of the source, in order: leaves [N, ...]."""
     program = jax.jit(task.predict)
-    return np.concatenate([np.asarray(program(variables, batch))[batch["mask"] > 0] for batch in source.once()])
+    kept = []
+    for batch in source.once():
+        real = np.asarray(batch["mask"]) > 0
+        kept.append(jax.tree.map(lambda leaf, real=real: np.asarray(leaf)[real], program(variables, batch)))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *kept)
 
 
 @functools.lru_cache(maxsize=32)

@@ -1,4 +1,4 @@
-"""What one experiment hands to the loop, and the knobs every run has."""
+"""What an experiment's file defines, what one fit of it needs, and the knobs every run has."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +46,12 @@ class Run:
     optimizer: Optimizer = field(default_factory=Optimizer)
 
 
+FREE = frozenset(
+    ("steps", "seeds", "together", "log_every", "eval_every", "save_every", "keep", "parallel", "mesh", "workdir")
+)
+"""Knobs that may differ when a run is resumed: they do not change the data or what the model is."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Data to evaluate on."""
@@ -65,7 +71,42 @@ class Experiment:
     optimizer: optax.GradientTransformation
     train: Source
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    fitted: Any = None
+    """The file's `Fitted`: what was computed from the training part before training; stored with the run."""
     assets: Mapping[str, Any] = field(default_factory=dict)
-    """File name -> bytes or JSON data that prediction needs without the data set: class names, tokenizer, ..."""
+    """File name -> bytes or JSON values that prediction needs besides: a tokenizer, examples to draw, ..."""
     rules: Sequence[tuple[str, tuple[str | None, ...]]] = ()
     """(path regex, mesh axis of each trailing array axis): the first match places a leaf; see `parallel.placements`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What an experiment's file defines. `catalog.load` reads it, once; nobody else looks into the file."""
+
+    name: str
+    """Of an experiment that comes with the code; else the path of the file."""
+    path: Path
+    about: str
+    """The file's docstring."""
+    Config: type[Run]
+    experiment: Callable[..., Experiment] | None = None
+    """(config, fitted=None) -> what one fit needs. Without `fitted` it is computed from the training part; with it, a
+    stored model is evaluated again. Files without `Fitted` take the config alone."""
+    main: Callable[[Any, Any], Mapping[str, Any]] | None = None
+    """(config, `workspace.Workspace`) -> results, where one fit is not enough or none is needed."""
+    Fitted: type | None = None
+    """Dataclass of what is computed from the training part before training."""
+    task: Callable[[Any, Any], Task] | None = None
+    """(config, fitted) -> the task of the model that predicts; needs no data set."""
+    baseline: Callable[[Any], Mapping[str, Mapping[str, Any]]] | None = None
+    """config -> competitor -> its results on the same split."""
+    apply: Callable[[Any, list[str]], list[dict[str, Any]]] | None = None
+    """(`trained.Trained`, inputs) -> a row of values for each prediction."""
+    figures: Callable[[Any, Path], None] | None = None
+    """(`trained.Trained`, run folder): draws into folder/figures."""
+    PRESETS: Mapping[str, Run] = field(default_factory=dict)
+    """Name -> config, for --preset."""
+    EXPECTED: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Metric -> (value, tolerance) that the default reaches."""
+    SMOKE: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted knob -> value, for a run of seconds."""

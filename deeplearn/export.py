@@ -1,24 +1,32 @@
-"""A trained model without this code: StableHLO for any batch size, and the weights as safetensors."""
+"""A trained model without this code: StableHLO for any batch size, safetensors, and ONNX where it can."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from jax import export as jax_export
+from jax.extend.core import Var
+from jaxtyping import PyTree
 
-from deeplearn import trained
+from deeplearn.config import to_json
 from deeplearn.errors import UsageError
+from deeplearn.record import fitfile
+from deeplearn.trained import load, recipe_of
+
+Columns = dict[str, jax.ShapeDtypeStruct]
 
 
-def export(folder: Path, out: Path, platforms: Sequence[str]) -> list[Path]:
+def export(folder: Path, out: Path, platforms: Sequence[str], *, onnx: bool = False, trust: bool = False) -> list[Path]:
     """Write model.stablehlo (`jax.export.deserialize` reads it), model.safetensors and model.json; returns their paths.
 
-    The program maps a batch, with a symbolic first axis `b`, to predictions; the weights are constants inside it.
+    The program maps a batch of the model's inputs, with a symbolic first axis `b`, to predictions; the weights are
+    constants inside it. Needs the run folder only.
 
     Raises:
-        UsageError: the task has no `predict`, or the export extra is not installed.
+        UsageError: the run has nothing that predicts, the export extra is not installed, or ONNX cannot say it.
     """
     try:
         from safetensors.numpy import save_file
@@ -26,30 +34,73 @@ def export(folder: Path, out: Path, platforms: Sequence[str]) -> list[Path]:
         raise UsageError(
             f"export needs the packages {error.name} and flatbuffers; install deeplearn[export]."
         ) from error
-    module, config, name = trained.load_module(folder)
-    experiment = module.experiment(config)
-    if experiment.task.predict is None:
-        raise UsageError(f"{name} has no predict, so there is no program to export.")
-    variables = trained.load(folder).variables
-    batch = experiment.train.at(0)
-    (symbol,) = jax_export.symbolic_shape("b")
-    shapes = {
-        key: jax.ShapeDtypeStruct((symbol, *np.shape(column)[1:]), np.asarray(column).dtype)
-        for key, column in batch.items()
+    recipe, _ = recipe_of(folder, trust=trust)
+    trained = load(folder, trust=trust)
+    if trained.task is None or trained.task.predict is None:
+        raise UsageError(f"{recipe.name} has no task(config, fitted) that predicts, so there is no program to export.")
+    task = trained.task
+
+    def program(batch: Mapping[str, Any]) -> PyTree:
+        return task.predict(trained.variables, batch)
+
+    (size,) = jax_export.symbolic_shape("b")
+    stored = fitfile.read(trained.folder)["inputs"]
+    columns = {
+        name: jax.ShapeDtypeStruct((size, *column["shape"]), np.dtype(column["dtype"]))
+        for name, column in stored.items()
     }
-    program = jax_export.export(jax.jit(lambda b: experiment.task.predict(variables, b)), platforms=platforms)(shapes)
+    inputs = {name: columns[name] for name in used(program, columns)}
+    exported = jax_export.export(jax.jit(program), platforms=platforms)(inputs)
 
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"model.{ending}" for ending in ("stablehlo", "safetensors", "json")]
-    paths[0].write_bytes(program.serialize())
+    paths[0].write_bytes(exported.serialize())
     flat = {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-        for path, leaf in jax.tree.leaves_with_path(variables)
+        for path, leaf in jax.tree.leaves_with_path(trained.variables)
     }
-    save_file({key: np.ascontiguousarray(leaf) for key, leaf in flat.items()}, paths[1])
-    inputs = {key: {"shape": ["b", *leaf.shape[1:]], "dtype": str(leaf.dtype)} for key, leaf in shapes.items()}
-    outputs = [{"shape": [str(n) for n in leaf.shape], "dtype": str(leaf.dtype)} for leaf in program.out_avals]
-    paths[2].write_text(
-        json.dumps({"experiment": name, "platforms": list(platforms), "inputs": inputs, "outputs": outputs}, indent=1)
-    )
-    return paths
+    save_file({name: np.ascontiguousarray(leaf) for name, leaf in flat.items()}, paths[1])
+    card = {
+        "experiment": recipe.name,
+        "platforms": list(platforms),
+        "inputs": {name: _described(leaf) for name, leaf in inputs.items()},
+        "outputs": [_described(leaf) for leaf in exported.out_avals],
+        "fitted": None if trained.fitted is None else to_json(trained.fitted),  # classes, units, scales
+    }
+    paths[2].write_text(json.dumps(card, indent=1))
+    return [*paths, _onnx(program, inputs, out / "model.onnx")] if onnx else paths
+
+
+def used(program: Callable[[Any], PyTree], columns: Columns) -> list[str]:
+    """Names of the columns that the program's outputs depend on: labels and masks are no inputs of a model."""
+    names = sorted(columns)
+    jaxpr = jax.make_jaxpr(program)({name: columns[name] for name in names}).jaxpr
+    live = {id(var) for var in jaxpr.outvars}
+    for equation in reversed(jaxpr.eqns):
+        if any(id(var) in live for var in equation.outvars):
+            live |= {id(var) for var in equation.invars if isinstance(var, Var)}
+    return [name for name, var in zip(names, jaxpr.invars, strict=True) if id(var) in live]
+
+
+def _described(leaf: Any) -> dict[str, Any]:
+    return {"shape": [str(n) if not isinstance(n, int) else n for n in leaf.shape], "dtype": str(leaf.dtype)}
+
+
+def _onnx(program: Callable[[Any], PyTree], inputs: Columns, path: Path) -> Path:
+    try:
+        from jax2onnx import to_onnx
+    except ImportError as error:
+        raise UsageError(
+            "ONNX needs the package jax2onnx; install it beside deeplearn, or leave --onnx out."
+        ) from error
+    names = list(inputs)
+    shapes = [jax.ShapeDtypeStruct(("B", *leaf.shape[1:]), leaf.dtype) for leaf in inputs.values()]
+    try:
+        model = to_onnx(lambda *values: program(dict(zip(names, values, strict=True))), shapes, return_mode="proto")
+    except Exception as error:  # whatever operator it does not know
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"this model cannot be written as ONNX ({reason}); the other files are in {path.parent}."
+        ) from error
+    path.write_bytes(model.SerializeToString())
+    return path

@@ -1,9 +1,12 @@
 """The one training loop."""
 
+import dataclasses
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +16,14 @@ from jaxtyping import Array, PyTree
 
 from deeplearn import parallel
 from deeplearn.checkpoint import Store
+from deeplearn.config import to_json
 from deeplearn.dispatch import LONGEST, Sent, dispatcher, reseeded, seed_array
 from deeplearn.errors import NumericalError
 from deeplearn.evaluation import evaluate
-from deeplearn.experiment import Experiment, Run
+from deeplearn.experiment import FREE, Experiment, Run
 from deeplearn.interrupt import Interrupted, signals
 from deeplearn.metrics import Metric, Results, lane_of, scalars, values_of
+from deeplearn.record import fitfile
 from deeplearn.record.log import Log, log_to
 from deeplearn.step import PATIENCE, State, init, nonfinite_leaves, variables
 
@@ -30,7 +35,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
     """Train to `run.steps`, evaluating, logging and saving on the way; a folder with checkpoints is resumed.
 
     Args:
-        folder: where metrics.jsonl, TensorBoard events and checkpoints/ go.
+        folder: where fit.json, assets/, metrics.jsonl, TensorBoard events and checkpoints/ go.
         seeds: train these seeds in one vmapped program; leaves of the state then have a leading axis [S].
             By default run.seed alone.
 
@@ -38,7 +43,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
         The final state, and the results of all evaluations at the last step.
 
     Raises:
-        ConfigError: knobs that contradict each other, or a checkpoint of another model.
+        ConfigError: knobs that contradict each other, or a folder that holds a fit with other knobs or data.
         NumericalError: `PATIENCE` non-finite updates in a row; names the steps and the leaves.
         StorageError: the disk is full or read-only; older checkpoints are intact.
         Interrupted: SIGTERM or Ctrl-C, after a checkpoint was sealed.
@@ -46,12 +51,17 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
     seeds = (run.seed,) if seeds is None else tuple(seeds)
     mesh = parallel.make_mesh(run.mesh)
     parallel.check(mesh, run.parallel, run.batch, run.microbatches)
+    if jax.process_index() == 0:
+        fitfile.admit(folder, started_with(experiment, run), experiment.assets, FREE)
+    told = parallel.refuse_parts(experiment.task.couples, collections(experiment), mesh, run.parallel, run.microbatches)
     with ExitStack() as stack:
         store = stack.enter_context(Store(folder / "checkpoints", keep=run.keep))
         stopping = stack.enter_context(signals())
         first, shardings = begin(experiment, run, seeds, mesh, store)
         log = stack.enter_context(log_to(folder, run.steps))
         log.start(int(_first(first.step)), run.batch * len(seeds))
+        if told:
+            log.say(told)
         dispatch = dispatcher(experiment, run, seeds, mesh, shardings)
         state, results = first, {}
         for done, state, signal in _train(experiment, run, seeds, first, dispatch, stopping, log):
@@ -67,6 +77,30 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
     if not results:  # Resumed at the last step: nothing was left to train.
         results = evaluate(experiment, variables(state), mesh, final=True, lanes=len(seeds))
     return state, results
+
+
+def started_with(experiment: Experiment, run: Run) -> dict[str, Any]:
+    """What fit.json keeps of a fit."""
+    example = experiment.train.at(0)
+    stamp = {
+        "knobs": {name: value for name, value in dataclasses.asdict(run).items() if name != "workdir"},
+        "data": data_of(experiment),
+        "inputs": {name: {"shape": column.shape[1:], "dtype": str(column.dtype)} for name, column in example.items()},
+        "fitted": None if experiment.fitted is None else to_json(experiment.fitted),
+    }
+    return json.loads(json.dumps(stamp, default=str))  # paths as text, tuples as lists: as it will be read
+
+
+def collections(experiment: Experiment) -> list[str]:
+    """Names of what the model carries: "params", and "batch_stats" where it normalises over the batch."""
+    example = jax.tree.map(jnp.asarray, experiment.train.at(0))
+    return list(jax.eval_shape(experiment.task.init, jax.random.key(0), example))
+
+
+def data_of(experiment: Experiment) -> dict[str, Any]:
+    """Fingerprints of the training data ("train") and of the data of every evaluation."""
+    held = {name: evaluation.source.fingerprint() for name, evaluation in experiment.evaluations.items()}
+    return {"train": experiment.train.fingerprint()} | held
 
 
 def begin(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mesh, store: Store) -> tuple[State, PyTree]:

@@ -150,6 +150,20 @@ class Correlation(Moments):
         return (n * xy - x * y) / math.sqrt((n * xx - x * x) * (n * yy - y * y)) if n else math.nan
 
 
+def regression(
+    value: Float[Array, "B"], true: Float[Array, "B"], mask: Float[Array, "B"], typical: float
+) -> dict[str, Metric]:
+    """Errors of positive values: in their unit, in shares of them, of their logarithm; scikit-learn's definitions."""
+    gap, tiny = jnp.abs(value - true), jnp.float32(1e-6)  # padding has a value of zero
+    return {
+        "mae": Mean.of(gap, mask),
+        "rmse": Root.of(gap**2, mask),
+        "r2": R2.of(value, true, mask, typical),
+        "mape": Mean.of(gap / jnp.maximum(true, tiny), mask),
+        "log_rmse": Root.of((jnp.log(jnp.maximum(value, tiny)) - jnp.log(jnp.maximum(true, tiny))) ** 2, mask),
+    }
+
+
 def top_k_hits(logits: Float[Array, "B C"], labels: Int[Array, "B"], k: int) -> Float[Array, "B"]:
     """1 where the label is among the k largest logits [B]; equal logits do not push it out."""
     own = jnp.take_along_axis(logits, labels[:, None], axis=-1)

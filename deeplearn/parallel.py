@@ -1,7 +1,7 @@
 """Where arrays live and how a step is spread: meshes, placements, and the three ways to compile the same pure step."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Literal
 
@@ -115,6 +115,31 @@ def check(mesh: Mesh, how: How, batch: int, microbatches: int) -> None:
         raise ConfigError(
             f"--parallel pmap uses every device; leave --mesh empty or set it to data={len(jax.devices())}."
         )
+
+
+def refuse_parts(couples: bool, collections: Collection[str], mesh: Mesh, how: How, microbatches: int) -> str | None:
+    """Whether it matters that a device or a microbatch sees a part of the batch only; returns what to tell the user.
+
+    Args:
+        couples: the loss ties the rows of a batch together.
+        collections: names of the model's collections; batch normalisation keeps `batch_stats`.
+
+    Raises:
+        ConfigError: the loss would be another one.
+    """
+    if microbatches == 1 and (how == "jit" or mesh.size == 1):
+        return None
+    if couples:
+        raise ConfigError(
+            "this loss compares the rows of a batch with each other, so parts of a batch have another loss; "
+            "use --parallel jit and --microbatches 1."
+        )
+    if "batch_stats" in collections:
+        return (
+            f"batch normalisation sees parts of the batch (--parallel {how}, --microbatches {microbatches}): "
+            "the numbers differ from those of the whole batch on --parallel jit."
+        )
+    return None
 
 
 def on_rows(mesh: Mesh, axis: int = 0) -> NamedSharding:

@@ -1,20 +1,22 @@
 """What a run will cost, before it starts: `--dry-run`."""
 
 import json
-from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 
 from deeplearn import parallel
 from deeplearn.config import to_json
-from deeplearn.experiment import Run
+from deeplearn.errors import UsageError
+from deeplearn.experiment import Recipe, Run
 from deeplearn.step import init, train_step
 
 
-def plan(module: ModuleType, config: Run) -> str:
+def plan(recipe: Recipe, config: Run) -> str:
     """The resolved knobs, the number of parameters, and FLOPs and memory of one step as XLA counts them."""
-    experiment = module.experiment(config)
+    if recipe.experiment is None:
+        raise UsageError(f"{recipe.name} has no one step to plan: its main does all; leave --dry-run out.")
+    experiment = recipe.experiment(config)
     mesh = parallel.make_mesh(config.mesh)
     parallel.check(mesh, config.parallel, config.batch, config.microbatches)
     batch = jax.tree.map(jnp.asarray, experiment.train.at(0))

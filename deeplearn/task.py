@@ -36,6 +36,9 @@ class Task:
     """(variables, batch, key, train) -> Output."""
     predict: Callable[[Variables, Batch], PyTree] | None = None
     """(variables, batch) -> predictions, each leaf [B, ...]."""
+    couples: bool = False
+    """The loss ties the rows of a batch together, as contrasts do: it is another loss where a device or a microbatch
+    sees a part of the batch only, so such ways of spreading are refused."""
 
 
 def linen(
@@ -45,6 +48,7 @@ def linen(
     inputs: Callable[[Batch], tuple[Array, ...]],
     augment: Callable[[Array, Batch], Batch] | None = None,
     predict: Callable[[Any, Batch], PyTree] | None = None,
+    couples: bool = False,
 ) -> Task:
     """A Flax Linen model and an objective as a Task.
 
@@ -55,6 +59,7 @@ def linen(
         augment: (key, batch) -> batch, applied when training only. Draw per example from `fold_in(key, index)` and the
             result does not depend on how the batch is spread over devices.
         predict: (model outputs, batch) -> predictions; the outputs themselves by default.
+        couples: whether the objective compares the rows of a batch with each other.
     """
 
     def init(key: Array, batch: Batch) -> Variables:
@@ -78,7 +83,7 @@ def linen(
         outputs = model.apply(variables, *inputs(batch), train=False)
         return outputs if predict is None else predict(outputs, batch)
 
-    return Task(init=init, loss=loss, predict=predictions)
+    return Task(init=init, loss=loss, predict=predictions, couples=couples)
 
 
 def warm(task: Task, part: str, learnt: Variables) -> Task:

@@ -1,63 +1,108 @@
-"""From a run folder back to the model, without the data set."""
+"""From a run folder back to the model, without the data set: config (chosen), fitted (computed), variables (learnt)."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jax
+import numpy as np
+from jaxtyping import PyTree
 
 from deeplearn import catalog
 from deeplearn.checkpoint import Store
 from deeplearn.config import from_json
-from deeplearn.errors import UsageError
-from deeplearn.experiment import Run
-from deeplearn.task import Variables
+from deeplearn.data.source import Arrays
+from deeplearn.errors import StorageError, UsageError
+from deeplearn.evaluation import predict_all
+from deeplearn.experiment import Recipe, Run
+from deeplearn.record import fitfile
+from deeplearn.task import Task, Variables
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A finished run, for prediction and pictures."""
+    """A model that can be used."""
 
     config: Any
     folder: Path
+    """Of the fit: the run folder, or the folder of one seed."""
     variables: Variables
+    """What was learnt; no parameters where nothing was trained."""
+    fitted: Any = None
+    """What was computed from the training part, as the experiment's `Fitted`."""
+    task: Task | None = None
+    """Where the experiment says how to build it from config and fitted."""
+
+    def predict(self, columns: Mapping[str, np.ndarray], batch: int = 256) -> PyTree:
+        """What the task predicts for columns [N, ...], in their order: leaves [N, ...]."""
+        assert self.task is not None, "an experiment that predicts defines task(config, fitted)"
+        return predict_all(self.task, self.variables, Arrays(columns=columns, batch=batch))
+
+    def asset(self, name: str) -> Any:
+        """JSON values, or bytes where the name does not end in .json. Raises StorageError where it is damaged."""
+        return fitfile.read_asset(self.folder, name)
 
 
-def load_module(folder: Path) -> tuple[ModuleType, Run, str]:
-    """The experiment's module, config and name of a run folder.
+def recipe_of(folder: Path, *, trust: bool = False) -> tuple[Recipe, Run]:
+    """The experiment and the config of a run folder.
 
     Raises:
-        UsageError: the folder holds no run.
+        UsageError: the folder holds no run, or one of an experiment that does not come with the code, without `trust`.
+        ConfigError: the config does not fit the experiment.
     """
-    if not (folder / "config.json").is_file():
+    head = head_of(folder)
+    recipe = catalog.of_run(folder, head, trust=trust)
+    return recipe, replace(from_json(recipe.Config, head["config"]), workdir=folder)
+
+
+def head_of(folder: Path) -> dict[str, Any]:
+    """What config.json says. Raises UsageError where there is none, StorageError where it is damaged."""
+    path = folder / "config.json"
+    if not path.is_file():
         raise UsageError(f"{folder} holds no run; give a folder that `deeplearn train` printed, or runs/latest.")
-    head = json.loads((folder / "config.json").read_text())
-    module = catalog.load(head["experiment"])
-    config = from_json(module.Config, head["config"])
-    return module, replace(config, workdir=folder), head["experiment"]
+    try:
+        head = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(head["experiment"], str) and isinstance(head["config"], dict):
+            return head
+        reason = "experiment or config are of another type"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = repr(error)
+    raise StorageError(f"{path} is damaged ({reason}); restore it from a copy.")
 
 
-def load(folder: Path) -> Trained:
+def load(folder: Path, *, trust: bool = False) -> Trained:
     """The trained model of a run folder; of several seeds the first. Needs no data set.
 
     Raises:
-        UsageError: the folder holds no run, or one without a checkpoint.
-        StorageError: no checkpoint verifies.
+        UsageError: the folder holds no run, or one without a checkpoint; see also `recipe_of`.
+        StorageError: no checkpoint verifies, or something else in the folder is damaged.
     """
-    _, config, _ = load_module(folder)
-    place = folder if (folder / "checkpoints").is_dir() else folder / f"seed-{config.seed}"
-    with Store(place / "checkpoints") as store:
+    recipe, config = recipe_of(folder, trust=trust)
+    return of_fit(recipe, config, home(folder, config))
+
+
+def home(folder: Path, config: Run) -> Path:
+    """Where the model of a run lies: in the run folder, or in that of its first seed where seeds trained in turn."""
+    own = folder / f"seed-{config.seed}"
+    return own if config.seeds > 1 and own.is_dir() else folder
+
+
+def of_fit(recipe: Recipe, config: Run, folder: Path) -> Trained:
+    """The model in the folder of one fit."""
+    if not (folder / fitfile.NAME).exists() and (folder / "result.json").is_file():
+        return Trained(config=config, folder=folder, variables={"params": {}})  # A finished run that trains nothing.
+    stored = fitfile.read(folder)["fitted"]
+    fitted = from_json(recipe.Fitted, stored) if recipe.Fitted and stored is not None else None
+    with Store(folder / "checkpoints") as store:
         found = store.arrays()
     if found is None:
         raise UsageError(
             f"{folder} has no checkpoint yet; let its training finish, or resume it with --workdir {folder}."
         )
-    # A main of its own leaves each seed's assets beside its checkpoints.
-    home = place if (place / "assets").is_dir() else folder
-    return Trained(config=config, folder=home, variables=variables_of(found[1]))
+    task = recipe.task(config, fitted) if recipe.task else None
+    return Trained(config=config, folder=folder, variables=variables_of(found[1]), fitted=fitted, task=task)
 
 
 def variables_of(arrays: Mapping[str, jax.Array]) -> Variables:

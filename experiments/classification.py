@@ -13,7 +13,6 @@ the SVM has 96.8. The errors of calibration come from label smoothing, which kee
     deeplearn predict runs/latest image.png
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,11 +26,9 @@ from jaxtyping import Array, Float
 
 from deeplearn.cli import run_file
 from deeplearn.competitors.images import classifiers, compete
-from deeplearn.data import augment, images
-from deeplearn.data.augment import Augment
-from deeplearn.data.doors.images import Data, limited, load, values
-from deeplearn.data.images import Images, Splits
-from deeplearn.data.source import Source
+from deeplearn.data.augment import Augment, augmentation
+from deeplearn.data.doors import images
+from deeplearn.data.doors.images import Pixels, values
 from deeplearn.errors import UsageError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.metrics import Calibration, Contingency, Mean, Metric, top_k_hits
@@ -50,7 +47,7 @@ SVM_EXAMPLES = 10_000
 class Config(Run):
     """Knobs of image classification."""
 
-    data: Data = field(default_factory=Data)
+    data: images.Data = field(default_factory=images.Data)
     model: Model = field(default_factory=Model)
     augment: Augment = field(
         default_factory=lambda: Augment(shift=0.1, rotate=10.0, scale=0.15, shear=0.15, elastic=0.02)
@@ -64,22 +61,7 @@ class Config(Run):
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(rate=3e-3, decay=0.05, warmup=100, average=0.995))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preprocessing:
-    """What the model was trained on; kept with the run, since prediction has no data set."""
-
-    shape: tuple[int, ...]
-    """[H, W, C]; W is 1 where the data are signals."""
-    mean: float
-    """Of the training values, after division by 255 where they are pixels."""
-    std: float
-
-
-def training_part(config: Config, splits: Splits) -> Images:
-    """What the model learns from: also the validation part, unless knobs are being chosen or images are rationed."""
-    if config.data.limit is not None:
-        return limited(splits.train, config.data.limit, config.seed)
-    return splits.train if config.choose else images.joined(splits.train, splits.validation)
+Fitted = Pixels
 
 
 def measures(logits: Float[Array, "B C"], batch: Batch) -> dict[str, Metric]:
@@ -94,13 +76,14 @@ def measures(logits: Float[Array, "B C"], batch: Batch) -> dict[str, Metric]:
     return found
 
 
-def task(config: Config, pre: Preprocessing, classes: int) -> Task:
+def task(config: Config, fitted: Fitted) -> Task:
     """Cross-entropy with smoothed (or mixed) labels on augmented images."""
-    change = augment.augmentation(config.augment, classes)
+    classes = len(fitted.classes)
+    change = augmentation(config.augment, classes)
 
     def inputs(batch: Batch) -> tuple[Array]:
-        x = (values(batch["image"]) - pre.mean) / pre.std
-        return (x[:, :, 0] if pre.shape[1] == 1 else x,)  # a signal is [B, L, C]
+        x = (values(batch["image"]) - fitted.mean) / fitted.std
+        return (x[:, :, 0] if fitted.shape[1] == 1 else x,)  # a signal is [B, L, C]
 
     def objective(logits: Float[Array, "B C"], batch: Batch) -> tuple[Mean, Mapping[str, Metric]]:
         logits = logits.astype(jnp.float32)
@@ -108,130 +91,93 @@ def task(config: Config, pre: Preprocessing, classes: int) -> Task:
         loss = optax.softmax_cross_entropy(logits, optax.smooth_labels(target, config.smoothing))
         return Mean.of(loss, batch["mask"]), measures(logits, batch)
 
-    def augmented(key: Array, batch: Batch) -> Batch:
-        return change(key, batch | {"image": values(batch["image"])})
-
     return linen(
         build(config.model, classes),
         objective,
         inputs=inputs,
-        augment=augmented,
+        augment=lambda key, batch: change(key, batch | {"image": values(batch["image"])}),
         predict=lambda logits, batch: jax.nn.softmax(logits.astype(jnp.float32)),
     )
 
 
-def experiment(config: Config) -> Experiment:
+def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     """Train on everything but the test set and test once; or, to choose knobs, validate."""
-    if config.data.name == "imagenet2012" and config.data.path is None:
-        return large_experiment(config)
-    splits = load(config.data, config.seed)
-    part = training_part(config, splits)
-    pixels = np.asarray(part.image, np.float32) / (255 if part.image.dtype == np.uint8 else 1)
-    pre = Preprocessing(shape=part.image.shape[1:], mean=float(pixels.mean()), std=float(pixels.std()))
-    held, name = (splits.validation, "validation") if config.choose else (splits.test, "test")
-    return assembled(config, pre, part.classes, part.source(config.batch, config.seed), held.source(256), name)
-
-
-def large_experiment(config: Config) -> Experiment:
-    """ImageNet, decoded while it is needed; the mean and deviation of its pixels are those everybody uses."""
-    from deeplearn.data import tfds
-
-    size, name = config.data.size or 224, config.data.name
-    pre = Preprocessing(shape=(size, size, 3), mean=0.449, std=0.226)
-    train = tfds.crops(name, "train", batch=config.batch, size=size, train=True, seed=config.seed)
-    held = tfds.crops(name, "validation", batch=256, size=size, train=False)
-    return assembled(config, pre, tfds.classes(name), train, held, "test")
-
-
-def assembled(
-    config: Config, pre: Preprocessing, classes: tuple[str, ...], train: Source, held: Source, name: str
-) -> Experiment:
+    train, held, pixels = images.sources(config.data, batch=config.batch, seed=config.seed, choose=config.choose)
+    fitted = fitted or pixels
     return Experiment(
-        task=task(config, pre, len(classes)),
+        task=task(config, fitted),
+        fitted=fitted,
         optimizer=make(config.optimizer, config.steps),
         train=train,
-        evaluations={name: Evaluation(source=held, final=name == "test")},
-        assets={
-            "classes.json": list(classes),
-            "preprocessing.json": {"shape": list(pre.shape), "mean": pre.mean, "std": pre.std},
-        },
+        evaluations={held_out(config): Evaluation(source=held, final=not config.choose)},
     )
+
+
+def held_out(config: Config) -> str:
+    return "validation" if config.choose else "test"
 
 
 def baseline(config: Config) -> dict[str, dict[str, float]]:
     """RBF-SVM and logistic regression on the same split; C and gamma are chosen on the validation part."""
-    if config.data.name == "imagenet2012" and config.data.path is None:
+    if images.streamed(config.data):
         return {}
-    split = "validation" if config.choose else "test"
     seeds = range(config.seed, config.seed + config.seeds) if config.data.shuffled else [config.seed]
-    parts = [load(config.data, seed) for seed in seeds]
-    return {
-        name: {
-            f"{split}/accuracy": float(np.mean([compete(c, p, choose=config.choose, most=SVM_EXAMPLES) for p in parts]))
-        }
-        for name, c in classifiers().items()
+    parts = [images.load(config.data, seed) for seed in seeds]
+    scores = {
+        name: [compete(settings, part, choose=config.choose, most=SVM_EXAMPLES) for part in parts]
+        for name, settings in classifiers().items()
     }
-
-
-def preprocessing(folder: Path) -> Preprocessing:
-    stored = json.loads((folder / "assets" / "preprocessing.json").read_text())
-    return Preprocessing(shape=tuple(stored["shape"]), mean=stored["mean"], std=stored["std"])
+    return {name: {f"{held_out(config)}/accuracy": float(np.mean(own))} for name, own in scores.items()}
 
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """The three likeliest classes of each image file."""
     from deeplearn.data.image_folder import read_image
 
-    pre = preprocessing(trained.folder)
-    if pre.shape[1] == 1:
+    *size, channels = trained.fitted.shape
+    if size[1] == 1:
         raise UsageError("this model was trained on signals, not on images, so it cannot look at image files.")
-    classes = json.loads((trained.folder / "assets" / "classes.json").read_text())
-    program = jax.jit(task(trained.config, pre, len(classes)).predict)
+    chances = trained.predict({"image": np.stack([read_image(path, tuple(size), channels) for path in inputs])})
     rows = []
-    for path in inputs:
-        image = read_image(path, pre.shape[:2], pre.shape[2])
-        chances = np.asarray(program(trained.variables, {"image": jnp.asarray(image)[None]}))[0]
-        best = np.argsort(-chances)[:3]
-        rows.append({"image": path} | {f"class {i + 1}": f"{classes[c]} {chances[c]:.1%}" for i, c in enumerate(best)})
+    for path, own in zip(inputs, chances, strict=True):
+        row = {"image": path}
+        for rank, c in enumerate(np.argsort(-own)[:3], 1):
+            place = "" if rank == 1 else f" {rank}"
+            row |= {f"label{place}": trained.fitted.classes[c], f"probability{place}": float(own[c])}
+        rows.append(row)
     return rows
 
 
 def figures(trained: Trained, folder: Path) -> None:
     """A sheet of held-out images with the predicted classes, mistakes first."""
-    if trained.config.data.name == "imagenet2012":
-        return
     from deeplearn.record.figures import images as sheet
 
-    pre = preprocessing(folder)
-    if pre.shape[1] == 1:
+    config, classes = trained.config, trained.fitted.classes
+    if images.streamed(config.data) or trained.fitted.shape[1] == 1:
         return
-    splits = load(trained.config.data, trained.config.seed)
-    held = splits.validation if trained.config.choose else splits.test
-    chances = np.asarray(
-        jax.jit(task(trained.config, pre, len(held.classes)).predict)(
-            trained.variables, {"image": jnp.asarray(held.image[:512])}
-        )
-    )
+    splits = images.load(config.data, config.seed)
+    held = splits.validation if config.choose else splits.test
+    chances = trained.predict({"image": held.image[:512]})
     found, label = chances.argmax(-1), held.label[:512]
     order = np.argsort(found == label, kind="stable")[:32]
     sheet(
         np.asarray(held.image[order], np.float32) / 255,
         folder / "figures" / "predictions.svg",
-        captions=[f"{held.classes[found[i]]} {chances[i].max():.0%}" for i in order],
+        captions=[f"{classes[found[i]]} {chances[i].max():.0%}" for i in order],
         wrong=[bool(found[i] != label[i]) for i in order],
     )
 
 
-IMAGENET = Data(name="imagenet2012")
+IMAGENET = images.Data(name="imagenet2012")
 STRONG = Augment(randaugment=2, magnitude=10.0, mixup=0.2)
 PRESETS = {
     "digits": Config(),
-    "digits-10fold": Config(data=Data(shuffled=True), seeds=10),
+    "digits-10fold": Config(data=images.Data(shuffled=True), seeds=10),
     # A quarter of the width of the digits' and half the steps: 99.5 % on the validation part already.
-    "mnist5k": Config(data=Data(name="mnist5k"), model=Model(name="cnn", width=16), steps=800),
+    "mnist5k": Config(data=images.Data(name="mnist5k"), model=Model(name="cnn", width=16), steps=800),
     # Signals have no rotation or shear; the generator itself shifts them around, scales them and adds noise.
     "mnist1d": Config(
-        data=Data(name="mnist1d"),
+        data=images.Data(name="mnist1d"),
         model=Model(name="cnn", width=32, levels=3, kernel=5),
         augment=Augment(shift=0.2, scale=0.1, noise=0.03, fill="wrap"),
         steps=1500,
@@ -239,7 +185,7 @@ PRESETS = {
     ),
     # LeCun et al. (1998): 20 passes, test error 0.95 % without distortions.
     "mnist-lenet": Config(
-        data=Data(name="mnist"),
+        data=images.Data(name="mnist"),
         model=Model(name="lenet5"),
         augment=Augment(),
         smoothing=0.0,
@@ -249,7 +195,7 @@ PRESETS = {
     ),
     # He et al. (2016), section 4.2, with a ResNet-18 of the ImageNet kind: about 95 % in 200 epochs.
     "cifar10-resnet18": Config(
-        data=Data(name="cifar10"),
+        data=images.Data(name="cifar10"),
         model=Model(name="resnet18", stem="cifar"),
         augment=Augment(crop=4, flip=True),
         smoothing=0.0,

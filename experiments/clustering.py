@@ -10,12 +10,12 @@ of contrastive codes. Labels and what customers spend later judge the groups and
     deeplearn predict runs/latest purchases.csv
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,23 +25,19 @@ from jaxtyping import Array, Float, Int
 from deeplearn import optimizer
 from deeplearn.cli import run_file
 from deeplearn.competitors import groups as competitors
-from deeplearn.config import from_json
 from deeplearn.data.augment import Augment, augmentation, views
 from deeplearn.data.customers import Scaling
 from deeplearn.data.doors.customers import Data, Examples, load, read_like
 from deeplearn.data.source import Arrays
 from deeplearn.errors import ConfigError
-from deeplearn.evaluation import predict_all
 from deeplearn.experiment import Experiment, Run
-from deeplearn.fit import fit
 from deeplearn.methods import clustering
 from deeplearn.metrics import Mean
 from deeplearn.models import autoencoder as ae
 from deeplearn.optimizer import Optimizer
-from deeplearn.step import variables
-from deeplearn.task import Batch, Task, Variables, linen, warm
-from deeplearn.train import write_assets
+from deeplearn.task import Batch, Task, linen, warm
 from deeplearn.trained import Trained
+from deeplearn.workspace import Workspace
 
 EVALUATED_TOGETHER = 1024
 
@@ -100,23 +96,24 @@ def image(batch: Batch) -> tuple[Array]:
     return (batch["image"],)
 
 
-def noisy(config: Config) -> Callable[[Array, Batch], Batch]:
-    """(key, batch) -> batch whose `image` is varied, with what it was as `clean`."""
+def averaging(
+    config: Config, model: nn.Module, loss: Callable[[Any, Batch], Float[Array, "B"]], predict: Callable[[Any], Array]
+) -> Task:
+    """Minimise the mean of a loss of each example; `image` is varied in training, and what it was is in `clean`."""
     change = augmentation(config.augment, classes=0)
-    return lambda key, batch: change(key, batch) | {"clean": batch["image"]}
+    return linen(
+        model,
+        lambda outputs, batch: (Mean.of(loss(outputs, {"clean": batch["image"]} | batch), batch["mask"]), {}),
+        inputs=lambda batch: (batch["image"],),
+        augment=lambda key, batch: change(key, batch) | {"clean": batch["image"]},
+        predict=lambda outputs, batch: predict(outputs),
+    )
 
 
-def code_task(config: Config, shape: Sequence[int], outputs: int = 0) -> Task:
-    """The first phase: codes that foretell `outputs` numbers, give the example back, or are alike for two views."""
+def contrasting(config: Config) -> Task:
+    """Codes that are alike for two views of an example and unlike for others."""
 
-    def forecast(outputs: Float[Array, "B M D"], batch: Batch) -> tuple[Mean, dict[str, Any]]:
-        return Mean.of(((outputs - batch["after"][:, None]) ** 2).mean((1, 2)), batch["mask"]), {}
-
-    def repeat(outputs: ae.Coded, batch: Batch) -> tuple[Mean, dict[str, Any]]:
-        clean = batch.get("clean", batch["image"])
-        return Mean.of(ae.squared_error(outputs.reconstruction, clean), batch["mask"]), {}
-
-    def contrast(codes: Float[Array, "2B D"], batch: Batch) -> tuple[Mean, dict[str, Any]]:
+    def objective(codes: Float[Array, "2B D"], batch: Batch) -> tuple[Mean, dict[str, Any]]:
         return Mean.of(ae.contrast(*jnp.split(codes, 2), config.temperature), batch["mask"]), {}
 
     def both(batch: Batch) -> tuple[Array]:
@@ -126,69 +123,101 @@ def code_task(config: Config, shape: Sequence[int], outputs: int = 0) -> Task:
         own = jnp.split(codes, 2)[0]
         return own / jnp.linalg.norm(own, axis=1, keepdims=True)
 
-    if config.method == "forecast":
-        model = ae.Ensemble(encoder(replace(config, code=outputs)), config.members)
-        return linen(model, forecast, inputs=image, augment=noisy(config), predict=lambda out, _: out.mean(1))
+    two = views(config.augment, config.borrow)
+    return linen(encoder(config), objective, inputs=both, augment=two, predict=direction, couples=True)
+
+
+def code_task(config: Config, shape: Sequence[int], outputs: int) -> Task:
+    """The first phase: codes that foretell `outputs` numbers, give the example back, or are alike for two views."""
     if config.method == "contrastive":
-        two = views(config.augment, config.borrow)
-        return linen(encoder(config), contrast, inputs=both, augment=two, predict=direction)
-    return linen(coder(config, shape), repeat, inputs=image, augment=noisy(config), predict=lambda out, _: out.code)
+        return contrasting(config)
+    if config.method == "forecast":
+        model = ae.Ensemble(encoder(replace(config, code=outputs)), config.members)  # [B, M, outputs]
+        gap = lambda out, batch: ((out - batch["after"][:, None]) ** 2).mean((1, 2))  # noqa: E731
+        return averaging(config, model, gap, lambda out: out.mean(1))
+    error = lambda out, batch: ae.squared_error(out.reconstruction, batch["clean"])  # noqa: E731
+    return averaging(config, coder(config, shape), error, lambda out: out.code)
 
 
 def group_task(config: Config, shape: Sequence[int], start: clustering.Mixture) -> Task:
     """The second phase: clusters that begin as `start`; predicts the probability of each cluster [B, K]."""
-
-    def deep(outputs: ae.Clustered, batch: Batch) -> tuple[Mean, dict[str, Any]]:
-        weight = config.reconstruct if config.method == "idec" else 0.0
-        return Mean.of(ae.embedded(outputs, batch.get("clean", batch["image"]), weight), batch["mask"]), {}
-
-    def evidence(outputs: ae.Variational, batch: Batch) -> tuple[Mean, dict[str, Any]]:
-        return Mean.of(ae.evidence(outputs, batch.get("clean", batch["image"]), config.noise), batch["mask"]), {}
-
-    def label(logits: Float[Array, "B K"], batch: Batch) -> tuple[Mean, dict[str, Any]]:
-        return Mean.of(optax.softmax_cross_entropy(logits, batch["soft"]), batch["mask"]), {}
-
     if config.method == "contrastive":
         model = ae.Assigner(encoder(config), len(start.weights))
-        return linen(model, label, inputs=image, augment=noisy(config), predict=lambda out, _: jax.nn.softmax(out))
+        return averaging(
+            config, model, lambda out, batch: optax.softmax_cross_entropy(out, batch["soft"]), jax.nn.softmax
+        )
     if config.method == "vade":
         model = ae.VaDE(coder(config, shape), ae.Prior(start.weights, start.means, start.variances))
-        return linen(model, evidence, inputs=image, augment=noisy(config), predict=lambda out, _: out.soft)
-    model = ae.DEC(coder(config, shape), start.means)
-    return linen(model, deep, inputs=image, augment=noisy(config), predict=lambda out, _: out.soft)
+        loss = lambda out, batch: ae.evidence(out, batch["clean"], config.noise)  # noqa: E731
+    else:
+        model, weight = (
+            ae.DEC(coder(config, shape), start.means),
+            config.reconstruct if config.method == "idec" else 0.0,
+        )
+        loss = lambda out, batch: ae.embedded(out, batch["clean"], weight)  # noqa: E731
+    return averaging(config, model, loss, lambda out: out.soft)
 
 
-def phase(config: Config, task: Task, columns: Mapping[str, np.ndarray], steps: int, name: str) -> Experiment:
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What the model of a grouping is built from, besides the knobs."""
+
+    shape: tuple[int, ...]
+    """[H, W, C] of an example."""
+    scaling: Scaling | None
+    """How the numbers of a customer were scaled."""
+    outputs: int
+    """Numbers that are foretold."""
+    clusters: int
+
+
+def task(config: Config, fitted: Fitted) -> Task:
+    """The model that predicts: forecasts, or the probability of each cluster."""
+    if config.method == "forecast":
+        return code_task(config, fitted.shape, fitted.outputs)
+    return group_task(config, fitted.shape, clustering.blank(fitted.clusters, config.code))
+
+
+def phase(
+    config: Config, task: Task, columns: Mapping[str, np.ndarray], examples: Examples, fitted: Fitted
+) -> Experiment:
     return Experiment(
         task=task,
-        optimizer=optimizer.make(config.optimizer, steps),
-        train=Arrays(columns=columns, batch=config.batch, seed=config.seed, name=name),
+        fitted=fitted,
+        optimizer=optimizer.make(config.optimizer, config.steps),
+        train=Arrays(columns=columns, batch=config.batch, seed=config.seed, name=examples.name, derived=("soft",)),
     )
 
 
-def first_phase(config: Config, examples: Examples, rows: Int[np.ndarray, "M"], steps: int) -> Experiment:
+def fitted_on(config: Config, examples: Examples, clusters: int) -> Fitted:
+    foretold = examples.lesson.after.shape[1] if config.method == "forecast" and examples.lesson else 0
+    shape = examples.image.shape[1:]
+    return Fitted(shape=shape, scaling=examples.scaling, outputs=foretold, clusters=clusters)
+
+
+def first_phase(config: Config, examples: Examples, rows: Int[np.ndarray, "M"], fitted: Fitted) -> Experiment:
     """Learn a code of the examples at these rows.
 
     Raises:
         ConfigError: there is nothing to learn forecasts from.
     """
-    columns, outputs = {"image": examples.image[rows]}, 0
+    columns = {"image": examples.image[rows]}
     if config.method == "forecast":
         lesson = examples.lesson
         if lesson is None or not lesson.after[lesson.known].any():
             raise ConfigError(f"{examples.name} shows no dates on which customers came back; start with --preset idec.")
         rows = rows[lesson.known[rows]]
-        columns, outputs = {"image": lesson.before[rows], "after": lesson.after[rows]}, lesson.after.shape[1]
+        columns = {"image": lesson.before[rows], "after": lesson.after[rows]}
     if config.method == "contrastive":
         columns["near"] = examples.image[rows][clustering.nearest(examples.flat[rows], config.neighbours)]
-    task = code_task(config, examples.image.shape[1:], outputs)
-    return phase(config, task, columns, steps, examples.name)
+    return phase(config, code_task(config, fitted.shape, fitted.outputs), columns, examples, fitted)
 
 
-def experiment(config: Config) -> Experiment:
+def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     """The first phase alone, which needs nothing but data; `main` goes on from it."""
     examples = load(config.data)
-    return first_phase(config, examples, np.arange(len(examples.image)), config.steps)
+    fitted = fitted or fitted_on(config, examples, config.clusters or 0)
+    return first_phase(config, examples, np.arange(len(examples.image)), fitted)
 
 
 class Grouped(NamedTuple):
@@ -202,40 +231,38 @@ class Grouped(NamedTuple):
         return self.soft.argmax(1)
 
 
-def everywhere(task: Task, learnt: Variables, inputs: Float[np.ndarray, "N ..."]) -> np.ndarray:
-    """The task's predictions for all inputs."""
-    return predict_all(task, learnt, Arrays(columns={"image": inputs}, batch=EVALUATED_TOGETHER))
-
-
-def trained_on(config: Config, examples: Examples, clusters: int, folder: Path, rows: Int[np.ndarray, "M"]) -> Grouped:
-    """All phases on the examples at these rows; the checkpoint that predicts goes to `folder`."""
-    if config.method == "forecast":
-        one = first_phase(config, examples, rows, config.steps)
-        state, _ = fit(one, config, folder)
-        code = everywhere(one.task, variables(state), examples.image)
-        labels = clustering.kmeans(code[rows], clusters, config.seed)(code[rows])
+def trained_on(
+    config: Config, examples: Examples, clusters: int, work: Workspace, name: str, rows: Int[np.ndarray, "M"]
+) -> Grouped:
+    """All phases on the examples at these rows; the checkpoint that predicts goes to the folder of that name."""
+    one = config.method == "forecast"
+    first = config if one else replace(config, steps=config.pretrain)
+    own, everything = fitted_on(config, examples, clusters), {"image": examples.image}
+    coder, _ = work.fit(
+        lambda fitted: first_phase(first, examples, rows, fitted or own),
+        first,
+        name if one else f"{name}/code".strip("/"),
+    )
+    code = coder.predict(everything, EVALUATED_TOGETHER)
+    points = code if one or config.begin == "code" else examples.flat
+    labels = clustering.kmeans(points[rows], clusters, config.seed)(points[rows])
+    if one:
         return Grouped(code, np.asarray(ae.student(code, clustering.centres(code[rows], labels, clusters))))
-    one = first_phase(config, examples, rows, config.pretrain)
-    state, _ = fit(one, replace(config, steps=config.pretrain), folder / "code")
-    learnt, inputs = variables(state), examples.image[rows]
-    code = everywhere(one.task, learnt, inputs)
-    points = code if config.begin == "code" else examples.flat[rows]
-    labels = clustering.kmeans(points, clusters, config.seed)(points)
-    start = (clustering.mixture if config.method == "contrastive" else clustering.partition)(code, labels, clusters)
-    part = "encoder" if config.method == "contrastive" else "autoencoder"
-    task = warm(group_task(config, inputs.shape[1:], start), part, learnt)
-    columns = {"image": inputs, "soft": start.soft.astype(np.float32)}
-    state, _ = fit(phase(config, task, columns, config.steps, examples.name), config, folder)
-    return Grouped(everywhere(one.task, learnt, examples.image), everywhere(task, variables(state), examples.image))
+    contrastive = config.method == "contrastive"
+    start = (clustering.mixture if contrastive else clustering.partition)(code[rows], labels, clusters)
+    columns = {"image": examples.image[rows], "soft": start.soft.astype(np.float32)}
+    task = warm(group_task(config, own.shape, start), "encoder" if contrastive else "autoencoder", coder.variables)
+    model, _ = work.fit(lambda fitted: phase(config, task, columns, examples, fitted or own), config, name)
+    return Grouped(code, model.predict(everything, EVALUATED_TOGETHER))
 
 
-def main(config: Config, folder: Path) -> dict[str, Any]:
+def main(config: Config, work: Workspace) -> dict[str, Any]:
     """All phases, again for stability, and what the groups are worth."""
     examples = load(config.data)
     clusters, size = clustering.number(examples.flat, config.clusters, examples.name), len(examples.image)
-    found = trained_on(config, examples, clusters, folder, np.arange(size))
+    found = trained_on(config, examples, clusters, work, "", np.arange(size))
     again = [
-        trained_on(replace(config, seed=seed), examples, clusters, folder / "again" / str(i), rows).labels
+        trained_on(replace(config, seed=seed), examples, clusters, work, f"again/{i}", rows).labels
         for i, (seed, rows) in enumerate(clustering.repetitions(config.seed, config.repeats, size))
     ]
     # Groups in the order of their mean forecast or input: the best customers, or the most ink, first.
@@ -252,7 +279,7 @@ def main(config: Config, folder: Path) -> dict[str, Any]:
         "code": found.code[shown].round(4).tolist(),
         "group": labels[shown].tolist(),
     }
-    write_assets(folder, examples.assets | {"groups.json": groups})
+    work.keep({"groups.json": groups})
     table = {"groups/profiles": np.array([list(row.values()) for row in profile])}
     judged = clustering.judged(examples.flat, labels, again, later=examples.later, truth=examples.label)
     return judged | {"groups/number": float(clusters)} | table
@@ -260,19 +287,13 @@ def main(config: Config, folder: Path) -> dict[str, Any]:
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """The group of each customer in CSV files like the one learnt from, or of each image file."""
-    known, groups = (asset(trained, name) for name in ("inputs", "groups"))
-    shape, scaling = known["shape"], known["scaling"] and from_json(Scaling, known["scaling"])
-    order, centres = groups["order"], np.array(groups["centres"], np.float32)
-    if trained.config.method == "forecast":
-        task = code_task(trained.config, shape, centres.shape[1])
-    else:
-        task = group_task(trained.config, shape, clustering.blank(*centres.shape))
-    rows = []
+    fitted, groups, rows = trained.fitted, trained.asset("groups.json"), []
     for path in inputs:
-        names, values = read_like(path, shape, scaling)
-        found = everywhere(task, trained.variables, values)
-        soft = np.asarray(ae.student(found, centres) if trained.config.method == "forecast" else found)[:, order]
-        kind = "customer" if scaling else "image"
+        names, values = read_like(path, fitted.shape, fitted.scaling)
+        soft = trained.predict({"image": values}, EVALUATED_TOGETHER)
+        if trained.config.method == "forecast":
+            soft = np.asarray(ae.student(soft, np.array(groups["centres"], np.float32)))
+        soft, kind = soft[:, groups["order"]], "customer" if fitted.scaling else "image"
         rows += [
             {kind: name, "group": int(own.argmax()), "probability": float(own.max())}
             for name, own in zip(names, soft, strict=True)
@@ -280,15 +301,11 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def asset(trained: Trained, name: str) -> dict[str, Any]:
-    return json.loads((trained.folder / "assets" / f"{name}.json").read_text())
-
-
 def figures(trained: Trained, folder: Path) -> None:
     """A map of the codes, and what the groups look like on average."""
     from deeplearn.record.figures import curves, groups, images
 
-    known, found = (asset(trained, name) for name in ("inputs", "groups"))
+    fitted, found = trained.fitted, trained.asset("groups.json")
     code, labels, means = np.array(found["code"], np.float32), np.array(found["group"]), np.array(found["means"])
     path = folder / "figures" / "map.svg"
     if trained.config.method == "forecast":  # two numbers, which need no map
@@ -298,11 +315,10 @@ def figures(trained: Trained, folder: Path) -> None:
         groups(clustering.flattened(code), labels, path, title="Codes by group (t-SNE)")
     names = [f"group {row['group']}: {row['size']}" for row in found["profiles"]]
     path = folder / "figures" / "profiles.svg"
-    if known["scaling"] is None:
-        images(list(means.reshape(-1, *known["shape"])), path, captions=names)
+    if fitted.scaling is None:
+        images(list(means.reshape(-1, *fitted.shape)), path, captions=names)
     else:
-        columns = known["scaling"]["columns"]
-        lines = {name: (columns, own) for name, own in zip(names, means, strict=True)}
+        lines = {name: (list(fitted.scaling.columns), own) for name, own in zip(names, means, strict=True)}
         curves(lines, path, x="", y="standard deviations from the mean", markers=True)
 
 

@@ -6,6 +6,7 @@ The network needs fewer images for the same accuracy: its lead is largest with a
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,15 @@ from deeplearn import catalog
 from deeplearn.cli import run_file
 from deeplearn.competitors.images import classifiers, compete
 from deeplearn.data.doors import images
+from deeplearn.data.doors.images import Pixels
 from deeplearn.experiment import Experiment
-from deeplearn.fit import fit
+from deeplearn.models.zoo import Model
 from deeplearn.record.folder import load_run
 from deeplearn.trained import Trained
+from deeplearn.workspace import Workspace
 
 classification = catalog.load("classification")
+Fitted = Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,36 +33,36 @@ class Config(classification.Config):
     sizes: tuple[int, ...] = (50, 100, 200, 400, 800, 1600, 3200)
     """Numbers of training images."""
     data: images.Data = field(default_factory=lambda: images.Data(name="mnist5k"))
-    model: classification.Model = field(default_factory=lambda: classification.Model(name="cnn", width=16))
+    model: Model = field(default_factory=lambda: Model(name="cnn", width=16))
     steps: int = 600
 
 
-def experiment(config: Config) -> Experiment:
+def at(config: Config, size: int) -> Config:
+    return replace(config, data=replace(config.data, limit=size))
+
+
+def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     """The network on the largest number of images: the one that `deeplearn predict` uses."""
-    return at(config, max(config.sizes))
+    return classification.experiment(at(config, max(config.sizes)), fitted)
 
 
-def at(config: Config, size: int) -> Experiment:
-    return classification.experiment(replace(config, data=replace(config.data, limit=size)))
-
-
-def main(config: Config, folder: Path) -> dict[str, float]:
-    """One fit a size; the largest into the run folder itself."""
+def main(config: Config, work: Workspace) -> dict[str, float]:
+    """One fit a size; the largest is the run's own."""
     found = {}
     for size in sorted(config.sizes):
-        place = folder if size == max(config.sizes) else folder / f"size-{size}"
-        _, results = fit(at(config, size), config, place)
+        name = "" if size == max(config.sizes) else f"size-{size}"
+        _, results = work.fit(partial(classification.experiment, at(config, size)), config, name)
         found[f"test/accuracy at {size}"] = results["test/accuracy"]
     return found
 
 
 def baseline(config: Config) -> dict[str, dict[str, float]]:
     """The SVM on the very same images of every size; its settings are chosen on the validation part."""
-    splits, machines = images.load(config.data, config.seed), classifiers()["RBF-SVM"]
+    splits, settings = images.load(config.data, config.seed), classifiers()["RBF-SVM"]
     scores = {}
     for size in sorted(config.sizes):
-        part = classification.training_part(replace(config, data=replace(config.data, limit=size)), splits)
-        scores[f"test/accuracy at {size}"] = compete(machines, splits._replace(train=part), refit=False, most=size)
+        part = images.training_part(at(config, size).data, splits, config.seed)
+        scores[f"test/accuracy at {size}"] = compete(settings, splits._replace(train=part), refit=False, most=size)
     return {"RBF-SVM": scores}
 
 
@@ -84,7 +88,7 @@ def figures(trained: Trained, folder: Path) -> None:
     )
 
 
-apply = classification.apply
+task, apply = classification.task, classification.apply
 SMOKE = {"steps": 8, "sizes": (50, 100), "model.width": 8, "model.depth": 1}
 
 if __name__ == "__main__":

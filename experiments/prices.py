@@ -9,9 +9,9 @@ Expected: hotels, the future held out, MAE 19.9 ± 0.7 EUR (boosted trees 19.3);
     deeplearn predict runs/latest new_rooms.csv
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,23 +23,19 @@ from jaxtyping import Array, Float
 from deeplearn import optimizer
 from deeplearn.cli import run_file
 from deeplearn.competitors import prices as competitors
-from deeplearn.config import from_json, to_json
 from deeplearn.data.csvtable import Table, read_csv, require, take
 from deeplearn.data.doors.prices import Data, Part, Problem, Scale, copies, inner, load, parts
 from deeplearn.data.source import Arrays
 from deeplearn.data.tabular import Encoding, encode, fit_encoding
-from deeplearn.evaluation import predict_all
 from deeplearn.experiment import Evaluation, Experiment, Run
-from deeplearn.fit import fit
 from deeplearn.methods import conformal
 from deeplearn.methods.importance import importance
-from deeplearn.metrics import R2, Each, Mean, Metric, Root, computed
+from deeplearn.metrics import Each, Mean, Metric, computed, regression
 from deeplearn.models.tabular import FTTransformer, Independent, TabM
 from deeplearn.optimizer import Optimizer
-from deeplearn.step import variables
-from deeplearn.task import Batch, Task, Variables, linen
-from deeplearn.train import write_assets
+from deeplearn.task import Batch, Task, linen
 from deeplearn.trained import Trained
+from deeplearn.workspace import Workspace
 
 EVALUATED_TOGETHER = 1024  # rows
 
@@ -93,23 +89,17 @@ def build(config: Config, encoding: Encoding) -> nn.Module:
     return network if config.networks == 1 else Independent(network, config.networks)
 
 
-def measures(
-    price: Float[Array, "B"], true: Float[Array, "B"], mask: Float[Array, "B"], typical: float
-) -> dict[str, Metric]:
-    """Errors in units of the price, in shares of it, and of its logarithm; scikit-learn's definitions."""
-    gap, tiny = jnp.abs(price - true), jnp.float32(1e-6)  # padding has a price of zero
-    return {
-        "mae": Mean.of(gap, mask),
-        "rmse": Root.of(gap**2, mask),
-        "r2": R2.of(price, true, mask, typical),
-        "mape": Mean.of(gap / jnp.maximum(true, tiny), mask),
-        "log_rmse": Root.of((jnp.log(jnp.maximum(price, tiny)) - jnp.log(jnp.maximum(true, tiny))) ** 2, mask),
-    }
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """How rows and prices are written for the network; from the training rows alone."""
+
+    encoding: Encoding
+    scale: Scale
 
 
-def task(config: Config, encoding: Encoding, scale: Scale) -> Task:
+def task(config: Config, fitted: Fitted) -> Task:
     """Each member learns the price and two quantiles (pinball loss) on its own; their mean is the prediction."""
-    tail = (1 - config.coverage) / 2
+    tail, scale = (1 - config.coverage) / 2, fitted.scale
     levels = jnp.array([0.5, tail, 1 - tail], jnp.float32)
 
     def predict(outputs: Float[Array, "B K 3"], batch: Batch) -> Float[Array, "B 3"]:
@@ -121,84 +111,62 @@ def task(config: Config, encoding: Encoding, scale: Scale) -> Task:
         if config.error == "squared":
             loss = loss.at[..., 0].set(gap[..., 0] ** 2 / 2)
         price = predict(outputs, batch)[:, 0]
-        return Mean.of(loss.mean((1, 2)), batch["mask"]), measures(price, batch["price"], batch["mask"], scale.typical)
+        return Mean.of(loss.mean((1, 2)), batch["mask"]), regression(
+            price, batch["price"], batch["mask"], scale.typical
+        )
 
-    return linen(
-        build(config, encoding), objective, inputs=lambda batch: (batch["number"], batch["category"]), predict=predict
-    )
+    model = build(config, fitted.encoding)
+    return linen(model, objective, inputs=lambda batch: (batch["number"], batch["category"]), predict=predict)
 
 
-def fitted_on(config: Config, problem: Problem, part: Part) -> tuple[Encoding, Scale]:
+def fitted_on(config: Config, problem: Problem, part: Part) -> Fitted:
     """All that is fitted before training, from the training rows alone."""
     table, price = take(problem.table, part.train), problem.price[part.train]
     harmonics = config.harmonics if config.harmonics is not None else 0 if problem.reference else 3
-    encoding = fit_encoding(table, bins=config.bins, harmonics=harmonics)
     plain = Scale(reference=problem.reference, log=config.log, center=0.0, scale=1.0, typical=float(price.mean()))
     target = plain.from_price(price, plain.units(table))
-    return encoding, replace(plain, center=float(target.mean()), scale=float(target.std()))
+    return Fitted(
+        encoding=fit_encoding(table, bins=config.bins, harmonics=harmonics),
+        scale=replace(plain, center=float(target.mean()), scale=float(target.std())),
+    )
 
 
-def features(encoding: Encoding, scale: Scale, table: Table) -> dict[str, np.ndarray]:
+def features(fitted: Fitted, table: Table) -> dict[str, np.ndarray]:
     """What the network needs of each row: `number` [N, F], `category` [N, C] and `unit` [N]."""
-    return encode(encoding, table) | {"unit": scale.units(table).astype(np.float32)}
+    return encode(fitted.encoding, table) | {"unit": fitted.scale.units(table).astype(np.float32)}
 
 
-def experiment_on(config: Config, problem: Problem, part: Part) -> Experiment:
+def experiment_on(config: Config, problem: Problem, part: Part, fitted: Fitted | None = None) -> Experiment:
     """Learn from `part.train`, evaluate on `part.held` if there is any."""
-    encoding, scale = fitted_on(config, problem, part)
+    fitted = fitted or fitted_on(config, problem, part)
 
     def columns(rows: np.ndarray) -> dict[str, np.ndarray]:
         table, price = take(problem.table, rows), problem.price[rows]
-        own = {"price": price, "target": scale.from_price(price, scale.units(table))}
-        return features(encoding, scale, table) | {name: values.astype(np.float32) for name, values in own.items()}
+        own = {"price": price, "target": fitted.scale.from_price(price, fitted.scale.units(table))}
+        return features(fitted, table) | {name: values.astype(np.float32) for name, values in own.items()}
 
     tests = {}
     if len(part.held):
         tests["held"] = Evaluation(source=Arrays(columns=columns(part.held), batch=EVALUATED_TOGETHER), final=True)
     return Experiment(
-        task=task(config, encoding, scale),
+        task=task(config, fitted),
+        fitted=fitted,
         optimizer=optimizer.make(config.optimizer, config.steps),
         train=Arrays(columns=columns(part.train), batch=config.batch, seed=config.seed, name=problem.name),
         evaluations=tests,
-        assets={"encoding.json": to_json(encoding), "scale.json": to_json(scale)},
     )
 
 
-def experiment(config: Config) -> Experiment:
+def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     """The model that `deeplearn predict` uses."""
     problem = load(config.data)
-    return experiment_on(config, problem, parts(problem, config.data)[1])
+    return experiment_on(config, problem, parts(problem, config.data)[1], fitted)
 
 
-Predictor = Callable[[Table], Float[np.ndarray, "N 3"]]
-"""A table to prices with the ends of the model's own interval, which is not calibrated."""
-
-
-def fitted_before(folder: Path) -> tuple[Encoding, Scale]:
-    """What `fitted_on` gave, from a run folder."""
-    read = lambda name: json.loads((folder / "assets" / name).read_text())  # noqa: E731
-    return from_json(Encoding, read("encoding.json")), from_json(Scale, read("scale.json"))
-
-
-def predictor(config: Config, folder: Path, trained: Variables) -> Predictor:
-    """The model of a run folder on tables as a user has them."""
-    encoding, scale = fitted_before(folder)
-    own = task(config, encoding, scale)
-
-    def predict(table: Table) -> Float[np.ndarray, "N 3"]:
-        source = Arrays(columns=features(encoding, scale, table), batch=EVALUATED_TOGETHER)
-        found = predict_all(own, trained, source)
-        return np.column_stack([found[:, 0], found[:, 1:].min(1), found[:, 1:].max(1)]).astype(np.float64)
-
-    return predict
-
-
-def trained_on(config: Config, problem: Problem, part: Part, folder: Path) -> Predictor:
-    """One fit, whose assets and checkpoints go to `folder`."""
-    one = experiment_on(config, problem, part)
-    write_assets(folder, one.assets)
-    state, _ = fit(one, config, folder)
-    return predictor(config, folder, variables(state))
+def prices(trained: Trained, table: Table) -> Float[np.ndarray, "N 3"]:
+    """Prices with the ends of the model's own interval, which is not calibrated."""
+    found = trained.predict(features(trained.fitted, table), batch=EVALUATED_TOGETHER)
+    return np.column_stack([found[:, 0], found[:, 1:].min(1), found[:, 1:].max(1)]).astype(np.float64)
 
 
 def calibrated(found: Float[np.ndarray, "N 3"], margin: float) -> Float[np.ndarray, "N 3"]:
@@ -207,72 +175,70 @@ def calibrated(found: Float[np.ndarray, "N 3"], margin: float) -> Float[np.ndarr
     return np.maximum(np.column_stack([price, np.minimum(low, price), np.maximum(high, price)]), 0)
 
 
-def main(config: Config, folder: Path) -> dict[str, Any]:
+def main(config: Config, work: Workspace) -> dict[str, Any]:
     """Calibrate with models that have not seen the calibration rows, then train the final one on all but the test.
 
     With folds, each fold is tested with the margin that the other folds give, and the final model is not tested.
     """
     problem = load(config.data)
     calibration, final = parts(problem, config.data)
-    models = [trained_on(config, problem, part, folder / f"calibration-{i}") for i, part in enumerate(calibration)]
-    found = [model(take(problem.table, part.held)) for model, part in zip(models, calibration, strict=True)]
+    models = [
+        work.fit(partial(experiment_on, config, problem, part), config, f"calibration-{i}")[0]
+        for i, part in enumerate(calibration)
+    ]
+    found = [prices(model, take(problem.table, part.held)) for model, part in zip(models, calibration, strict=True)]
     scores = [
         conformal.excess(problem.price[part.held], band[:, 1], band[:, 2])
         for part, band in zip(calibration, found, strict=True)
     ]
-    margin = conformal.margin(np.concatenate(scores), config.coverage)
-    models.append(trained_on(config, problem, final, folder))
-    write_assets(folder, {"conformal.json": {"margin": margin}})
+    model, _ = work.fit(partial(experiment_on, config, problem, final), config)
+    work.keep({"conformal.json": {"margin": conformal.margin(np.concatenate(scores), config.coverage)}})
     if not config.data.folds:
-        tests, bands = [final], [calibrated(models[-1](take(problem.table, final.held)), margin)]
+        margin = model.asset("conformal.json")["margin"]
+        tests, bands = [final], [calibrated(prices(model, take(problem.table, final.held)), margin)]
     else:
         others = [np.concatenate(scores[:i] + scores[i + 1 :]) for i in range(len(scores))]
         margins = [conformal.margin(other, config.coverage) for other in others]
         tests, bands = calibration, [calibrated(*pair) for pair in zip(found, margins, strict=True)]
-    judge, held = models[0 if config.data.folds else -1], tests[0].held
-    price = lambda table: judge(table)[:, 0]  # noqa: E731
+    judge, held = models[0] if config.data.folds else model, tests[0].held
+    price = lambda table: prices(judge, table)[:, 0]  # noqa: E731
     weights = importance(price, take(problem.table, held), problem.price[held], config.seed)
-    return report(problem, tests, bands, weights, folder)
-
-
-def scored(problem: Problem, rows: np.ndarray, price: np.ndarray) -> dict[str, Any]:
-    """`measures` of prices [M] predicted for these rows, and errors to compare row by row, tied together by day."""
-    true, days = problem.price[rows], None if problem.dates is None else problem.dates[rows]
-    found = measures(*(jnp.asarray(v, jnp.float32) for v in (price, true, np.ones(len(true)))), float(true.mean()))
-    errors = {"absolute_error": price - true, "log_error": np.log(np.maximum(price, 1e-6) / true)}
-    each = {name: Each(np.abs(error), days) for name, error in errors.items()}
-    return {f"test/{name}": value for name, value in (computed(found) | each).items()}
-
-
-def report(
-    problem: Problem, tests: list[Part], bands: list[np.ndarray], weights: Mapping[str, float], folder: Path
-) -> dict[str, Any]:
-    """Write what the figures show, and return the metrics of all tested rows together."""
     rows, band = np.concatenate([part.held for part in tests]), np.concatenate(bands)
-    true, (price, low, high) = problem.price[rows], band.T
-    shown = {"true": true, "price": price, "low": low, "high": high}
-    shown |= {} if problem.dates is None else {"day": problem.dates[rows].astype(int)}
-    tables = {name: values.tolist() for name, values in shown.items()}
-    write_assets(folder, {"held_out.json": tables, "importance.json": dict(weights)})
-    return scored(problem, rows, price) | {
-        "test/coverage": float(conformal.covered(true, low, high).mean()),
+    work.keep({"held_out.json": shown(problem, rows, band), "importance.json": weights})
+    _, low, high = band.T
+    return scored(problem, rows, band[:, 0]) | {
+        "test/coverage": float(conformal.covered(problem.price[rows], low, high).mean()),
         "test/width": float((high - low).mean()),
         "test/copies": float(np.concatenate([copies(problem, part) for part in tests]).mean()),
     }
 
 
+def shown(problem: Problem, rows: np.ndarray, band: Float[np.ndarray, "N 3"]) -> dict[str, list[float]]:
+    """What the figures show of the tested rows."""
+    columns = {"true": problem.price[rows], **dict(zip(("price", "low", "high"), band.T, strict=True))}
+    columns |= {} if problem.dates is None else {"day": problem.dates[rows].astype(int)}
+    return {name: values.tolist() for name, values in columns.items()}
+
+
+def scored(problem: Problem, rows: np.ndarray, price: np.ndarray) -> dict[str, Any]:
+    """`regression` of prices [M] predicted for these rows, and errors to compare row by row, tied together by day."""
+    true, days = problem.price[rows], None if problem.dates is None else problem.dates[rows]
+    found = regression(*(jnp.asarray(v, jnp.float32) for v in (price, true, np.ones(len(true)))), float(true.mean()))
+    errors = {"absolute_error": price - true, "log_error": np.log(np.maximum(price, 1e-6) / true)}
+    each = {name: Each(np.abs(error), days) for name, error in errors.items()}
+    return {f"test/{name}": value for name, value in (computed(found) | each).items()}
+
+
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """A price with its interval for every row of CSV files that have the columns of the training table."""
-    place = trained.folder
-    encoding, scale = fitted_before(place)
-    needed = encoding.kinds | ({scale.reference: "number"} if scale.reference else {})
-    margin = json.loads((place / "assets" / "conformal.json").read_text())["margin"]
-    model = predictor(trained.config, place, trained.variables)
+    reference = trained.fitted.scale.reference
+    needed = trained.fitted.encoding.kinds | ({reference: "number"} if reference else {})
+    margin = trained.asset("conformal.json")["margin"]
     found = []
     for path in inputs:
-        table = read_csv(path, needed, complete={scale.reference})
+        table = read_csv(path, needed, complete={reference})
         require(table, needed, path)
-        band = calibrated(model(table), margin)
+        band = calibrated(prices(trained, table), margin)
         found += [
             {"file": path, "row": i + 1, "price": price, "low": low, "high": high}
             for i, (price, low, high) in enumerate(band.tolist())
@@ -284,9 +250,8 @@ def figures(trained: Trained, folder: Path) -> None:
     """Predicted against true, the price over the year, and which columns matter."""
     from deeplearn.record.figures import bars, curves, scatter
 
-    place = trained.folder / "assets"
-    shown = {name: np.array(values) for name, values in json.loads((place / "held_out.json").read_text()).items()}
-    weights = json.loads((place / "importance.json").read_text())
+    shown = {name: np.array(values) for name, values in trained.asset("held_out.json").items()}
+    weights = trained.asset("importance.json")
     scatter(shown["price"], shown["true"], folder / "figures" / "prices.svg", low=shown["low"], high=shown["high"])
     most = sorted(weights, key=weights.__getitem__, reverse=True)[:12]
     bars({name: weights[name] for name in most}, folder / "figures" / "importance.svg", unit="rise of the error")
@@ -317,7 +282,8 @@ def compete(config: Config, problem: Problem, tests: list[Part], name: str, sett
     """Metrics of one competitor in one setting over all tested rows together."""
     prices = []
     for part in tests:
-        encoding, scale = fitted_on(config, problem, part)
+        fitted = fitted_on(config, problem, part)
+        encoding, scale = fitted.encoding, fitted.scale
         x, held = (competitors.design(encode(encoding, take(problem.table, rows))) for rows in part)
         model = competitors.candidates(len(encoding.numbers), encoding.cardinalities)[name][setting]
         units = scale.units(problem.table)

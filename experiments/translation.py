@@ -10,17 +10,15 @@ CPU core; in an hour, `--preset hour` reaches BLEU 23.6 and `--preset gnmt` 22.5
     deeplearn predict runs/latest "In the beginning God created the heavens and the earth."
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from deeplearn import optimizer
 from deeplearn.cli import run_file
@@ -116,11 +114,19 @@ def search(model: nn.Module, config: Config, variables: Variables, source: Array
     return beam_search(step, memory, cache, source != PAD, **options)
 
 
-def task(config: Config, vocabulary: int) -> Task:
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What was learnt from the training sides before training."""
+
+    tokenizer: bytes
+    """A SentencePiece model of both languages."""
+
+
+def task(config: Config, fitted: Fitted) -> Task:
     """Trained on packed rows, predicting one sentence a row."""
-    model = build(config, vocabulary)
+    model = build(config, load_tokenizer(fitted.tokenizer).get_piece_size())
     trained = linen(model, objective(config.smoothing), inputs=lambda batch: (batch["source"], batch["target"]))
-    return replace(trained, predict=lambda v, batch: search(model, config, v, batch["source"]).tokens)
+    return replace(trained, predict=lambda learnt, batch: search(model, config, learnt, batch["source"]))
 
 
 def scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
@@ -155,8 +161,8 @@ def evaluation(pairs: Sequence[Pair], tokenizer: Any, length: int, *, final: boo
         name: rows([side[n] for n in order], length) for name, side in zip(("source", "target"), encoded, strict=True)
     }
 
-    def score(tokens: np.ndarray, columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        found = {order[n]: text for n, text in zip(columns["index"], texts(tokenizer, tokens), strict=True)}
+    def score(found: Search, columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        found = {order[n]: text for n, text in zip(columns["index"], texts(tokenizer, found.tokens), strict=True)}
         return scores([found[n] for n in sorted(found)], [pairs[n][1] for n in sorted(found)])
 
     return Evaluation(source=Arrays(columns=columns, batch=EVALUATED_TOGETHER), score=score, final=final)
@@ -167,15 +173,17 @@ def texts(tokenizer: Any, tokens: np.ndarray) -> list[str]:
     return tokenizer.decode([row[: row.index(END)] for row in np.asarray(tokens).tolist()])
 
 
-def experiment(config: Config) -> Experiment:
+def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     """Vocabulary and packed rows from the training side alone; validation while training, the test once."""
     corpus = load(config.data)
-    model = train_tokenizer([line for pair in corpus.train for line in pair], config.data.vocabulary)
-    tokenizer = load_tokenizer(model)
+    lines = [line for pair in corpus.train for line in pair]
+    fitted = fitted or Fitted(tokenizer=train_tokenizer(lines, config.data.vocabulary))
+    tokenizer = load_tokenizer(fitted.tokenizer)
     sides = [tokenizer.encode([pair[side] for pair in corpus.train]) for side in range(2)]
     columns = dict(zip(("source", "target"), packed(*sides, config.length), strict=True))
     return Experiment(
-        task=task(config, tokenizer.get_piece_size()),
+        task=task(config, fitted),
+        fitted=fitted,
         optimizer=optimizer.make(config.optimizer, config.steps),
         train=Arrays(columns=columns, batch=config.batch, seed=config.seed, name=title(config.data)),
         evaluations={
@@ -183,7 +191,6 @@ def experiment(config: Config) -> Experiment:
             for name, pairs in (("valid", corpus.valid), ("test", corpus.test))
         },
         assets={
-            "tokenizer.model": model,
             "sacrebleu.json": signatures(),
             "examples.json": [dict(zip(("source", "target"), pair, strict=True)) for pair in corpus.valid[:8]],
         },
@@ -198,41 +205,41 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
     return {"translation memory": {f"test/{name}": value for name, value in found.items()}}
 
 
-def translate(trained: Trained, lines: Sequence[str]) -> tuple[Any, np.ndarray, Search]:
-    """(tokenizer, source rows [N, S], their translations)."""
-    tokenizer = load_tokenizer((trained.folder / "assets" / "tokenizer.model").read_bytes())
-    encoded = tokenizer.encode(list(lines))
-    for number, (line, tokens) in enumerate(zip(lines, encoded, strict=True), 1):
-        if not tokens or len(tokens) >= trained.config.length:
+def encoded(trained: Trained, lines: Sequence[str]) -> Int[np.ndarray, "N S"]:
+    """Sentences as rows of tokens. Raises DataError where one is empty or too long."""
+    tokens = load_tokenizer(trained.fitted.tokenizer).encode(list(lines))
+    for number, (line, own) in enumerate(zip(lines, tokens, strict=True), 1):
+        if not own or len(own) >= trained.config.length:
             raise DataError(
-                f"sentence {number} ({line[:30]!r}...) has {len(tokens)} tokens; "
+                f"sentence {number} ({line[:30]!r}...) has {len(own)} tokens; "
                 f"give 1 to {trained.config.length - 1}, one sentence at a time."
             )
-    source = rows(encoded, trained.config.length)
-    model = build(trained.config, tokenizer.get_piece_size())
-    return tokenizer, source, jax.jit(lambda v, s: search(model, trained.config, v, s))(trained.variables, source)
+    return rows(tokens, trained.config.length)
 
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """Translations of sentences; the score is the search's: log-probability a normalised length, 0 is certain."""
-    tokenizer, _, found = translate(trained, inputs)
-    translations = zip(inputs, texts(tokenizer, found.tokens), found.score.tolist(), strict=True)
-    return [{"source": line, "translation": text, "score": score} for line, text, score in translations]
+    source = encoded(trained, inputs)
+    order = np.argsort((source != PAD).sum(1), kind="stable")  # similar lengths side by side, as in an evaluation
+    found = trained.predict({"source": source[order]}, batch=EVALUATED_TOGETHER)
+    translations = texts(load_tokenizer(trained.fitted.tokenizer), found.tokens)
+    place = np.argsort(order)
+    return [
+        {"source": line, "translation": translations[place[n]], "score": float(found.score[place[n]])}
+        for n, line in enumerate(inputs)
+    ]
 
 
 def figures(trained: Trained, folder: Path) -> None:
     """Where the decoder looks while it translates a sentence of the validation set."""
     from deeplearn.record.figures import heatmap
 
-    examples = json.loads((folder / "assets" / "examples.json").read_text())
-    shortest = min((example["source"] for example in examples), key=len)
-    tokenizer, source, found = translate(trained, [shortest])
+    source = encoded(trained, [min((pair["source"] for pair in trained.asset("examples.json")), key=len)])
+    tokenizer, found = load_tokenizer(trained.fitted.tokenizer), trained.predict({"source": source}).tokens
     model = build(trained.config, tokenizer.get_piece_size())
     memory = model.apply(trained.variables, source, method="encode")
-    _, attention = model.apply(trained.variables, memory, found.tokens, method="decode")
-    sides = [
-        [tokenizer.id_to_piece(int(token)) for token in row if token != PAD] for row in (source[0], found.tokens[0])
-    ]
+    _, attention = model.apply(trained.variables, memory, jnp.asarray(found), method="decode")
+    sides = [[tokenizer.id_to_piece(int(token)) for token in row if token != PAD] for row in (source[0], found[0])]
     weights = np.asarray(attention)[0, : len(sides[1]), : len(sides[0])]
     heatmap(weights, folder / "figures" / "attention.svg", columns=sides[0], rows=sides[1], title="Attention")
 

@@ -38,7 +38,8 @@ class Images:
     def source(self, batch: int, seed: int = 0) -> Arrays:
         """Batches with the columns `image` and `label`."""
         columns = {"image": self.image, "label": self.label}
-        return Arrays(columns=columns, batch=batch, seed=seed, name=self.name, version=self.version)
+        version = f"{self.version} of classes {', '.join(self.classes)}"  # a renamed class is other data
+        return Arrays(columns=columns, batch=batch, seed=seed, name=self.name, version=version)
 
 
 class Splits(NamedTuple):

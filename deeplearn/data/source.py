@@ -63,6 +63,8 @@ class Arrays:
     """Name of the data set, for the fingerprint."""
     version: str = "1"
     """Version of the data set, for the fingerprint."""
+    derived: tuple[str, ...] = ()
+    """Columns that a model computed, such as soft labels: no part of the data's fingerprint."""
     process_index: int = 0
     """Which slice of the global batch is ours."""
     process_count: int = 1
@@ -100,7 +102,8 @@ class Arrays:
             yield self._take(rows) | {"mask": mask}
 
     def fingerprint(self) -> dict[str, Any]:
-        return _fingerprint(self, ({name: c[row] for name, c in self.columns.items()} for row in _sample(self.size)))
+        given = {name: column for name, column in self.columns.items() if name not in self.derived}
+        return _fingerprint(self, ({name: column[row] for name, column in given.items()} for row in _sample(self.size)))
 
     def _take(self, rows: np.ndarray) -> Batch:
         taken = {name: np.take(column, rows, axis=0) for name, column in self.columns.items()}

@@ -10,11 +10,13 @@ runs/<experiment>/<date>-<time>-<4 hex>/
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import os
 import secrets
 import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,6 +31,9 @@ from deeplearn.config import changed, from_json, to_json
 from deeplearn.errors import ConfigError, StorageError, UsageError
 from deeplearn.record.environment import diff_patch, environment
 from deeplearn.record.statistics import Interval, Paired
+
+STAMPS = {"config.json", "env.json", "command.txt", "diff.patch", "experiment.py"}
+"""What a run folder holds before anything is trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +81,14 @@ class Record:
     problems: list[str]
 
 
-def open_run(folder: Path | None, config: Any, experiment: str, data: Mapping[str, Any] | None = None) -> Path:
+def open_run(folder: Path | None, config: Any, experiment: str, source: bytes | None = None) -> Path:
     """Make the run folder and stamp it. In a run of many processes all get the same folder, and the first writes.
 
     Args:
         folder: used as it is; None makes a new one under DEEPLEARN_RUNS, by default `runs`.
         config: the knobs, a dataclass.
         experiment: name or path of the experiment's file.
-        data: fingerprint of the training data.
+        source: the experiment's file where it is not one of ours; a copy stays in the folder as experiment.py.
 
     Raises:
         UsageError: the folder holds another experiment, or files that are not a run.
@@ -95,9 +100,13 @@ def open_run(folder: Path | None, config: Any, experiment: str, data: Mapping[st
         folder = root / Path(experiment).stem / name
     if jax.process_index() > 0:
         return folder
-    _check_free(folder, experiment)
-    stamp = environment() | {"data": data}
-    head = {"experiment": experiment, "config": to_json(config), "changed": changed(config)}
+    digest = None if source is None else hashlib.sha256(source).hexdigest()
+    _check_free(folder, experiment, digest)
+    stamp = environment()
+    head = {"experiment": experiment, "source": digest, "config": to_json(config), "changed": changed(config)}
+    if source is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "experiment.py").write_bytes(source)
     commands = folder / "command.txt"
     earlier = commands.read_text() if commands.exists() else ""
     write_text(folder / "config.json", json.dumps(head, indent=1) + "\n")
@@ -108,6 +117,15 @@ def open_run(folder: Path | None, config: Any, experiment: str, data: Mapping[st
     if root.absolute() in folder.absolute().parents:
         _point(root / "latest", folder)
     return folder
+
+
+def withdraw(folder: Path) -> None:
+    """Take back what `open_run` wrote, where nothing else has come into the folder since."""
+    if jax.process_index() == 0 and {path.name for path in folder.iterdir()} <= STAMPS:
+        shutil.rmtree(folder)
+        latest = folder.parent.parent / "latest"
+        if latest.is_symlink() and not latest.exists():
+            latest.unlink()
 
 
 def write_result(folder: Path, result: Result) -> None:
@@ -234,7 +252,7 @@ def _read_json(path: Path, problems: list[str]) -> dict[str, Any]:
     return {}
 
 
-def _check_free(folder: Path, experiment: str) -> None:
+def _check_free(folder: Path, experiment: str, source: str | None) -> None:
     """A run folder may be taken up again; anything else that lies there must not be written into."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
@@ -242,6 +260,8 @@ def _check_free(folder: Path, experiment: str) -> None:
     if head.get("experiment") != experiment:
         what = f"a run of {head['experiment']}" if "experiment" in head else "files that are not a run"
         raise UsageError(f"{folder} holds {what}; choose another --workdir.")
+    if head.get("source") != source:
+        raise ConfigError(f"{experiment} has changed since {folder} was begun; restore it, or use a new --workdir.")
 
 
 def _agreed(name: str) -> str:

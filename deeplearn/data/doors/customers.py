@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from deeplearn.config import to_json
 from deeplearn.data import customers, images
 from deeplearn.data.customers import Scaling
 from deeplearn.data.sets.cdnow import cdnow
@@ -66,11 +65,6 @@ class Examples:
         """What customers have, by name [N] each: their numbers, and what they spent later; nothing of images."""
         named = {} if self.scaling is None else dict(zip(self.scaling.columns, self.values.T, strict=True))
         return named if self.later is None else named | {"later spend": self.later}
-
-    @property
-    def assets(self) -> dict[str, Any]:
-        """What prediction needs: the scaling, or the shape of an image."""
-        return {"inputs.json": {"shape": self.image.shape[1:], "scaling": self.scaling and to_json(self.scaling)}}
 
 
 def load(data: Data) -> Examples:

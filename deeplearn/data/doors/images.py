@@ -2,14 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from deeplearn.data.images import Images, Splits
+from deeplearn.data.images import Images, Splits, joined
 from deeplearn.data.sets.digits import digits, mnist5k
 from deeplearn.data.sets.mnist1d import mnist1d
+from deeplearn.data.source import Source
+
+EVALUATED_TOGETHER = 256
+"""Images in a batch of an evaluation: larger ones are not faster on a CPU, and need more memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +68,47 @@ def load(data: Data, seed: int) -> Splits:
     return tfds.images(data.name)
 
 
-def limited(images: Images, limit: int, seed: int) -> Images:
-    """So many images of a training part, drawn by the seed, in their order."""
-    order = np.random.default_rng(seed).permutation(len(images.label))
-    return images.take(np.sort(order[:limit]), f"{limit}")
+class Sources(NamedTuple):
+    """Images as training takes them."""
+
+    train: Source
+    held: Source
+    """The test part; while knobs are chosen, the validation part."""
+    pixels: Pixels
+
+
+def sources(data: Data, *, batch: int, seed: int, choose: bool) -> Sources:
+    """Batches to learn from and to judge on.
+
+    The validation part is learnt from, too, unless knobs are chosen on it or training images are rationed. ImageNet is
+    decoded while it is needed; the mean and deviation of its pixels are those everybody uses.
+    """
+    if streamed(data):
+        from deeplearn.data import tfds
+
+        size = data.size or 224
+        train = tfds.crops(data.name, "train", batch=batch, size=size, train=True, seed=seed)
+        held = tfds.crops(data.name, "validation", batch=EVALUATED_TOGETHER, size=size, train=False)
+        return Sources(
+            train, held, Pixels(shape=(size, size, 3), mean=0.449, std=0.226, classes=tfds.classes(data.name))
+        )
+    splits = load(data, seed)
+    part = training_part(data, splits, seed, choose=choose)
+    held = splits.validation if choose else splits.test
+    return Sources(part.source(batch, seed), held.source(EVALUATED_TOGETHER), measured(part))
+
+
+def streamed(data: Data) -> bool:
+    """Whether the images do not fit in memory."""
+    return data.path is None and data.name == "imagenet2012"
+
+
+def training_part(data: Data, splits: Splits, seed: int, *, choose: bool = False) -> Images:
+    """What is learnt from; with a limit so many images of the training part, drawn by the seed, in their order."""
+    if data.limit is not None:
+        order = np.random.default_rng(seed).permutation(len(splits.train.label))
+        return splits.train.take(np.sort(order[: data.limit]), f"{data.limit}")
+    return splits.train if choose else joined(splits.train, splits.validation)
 
 
 def measured(part: Images) -> Pixels:

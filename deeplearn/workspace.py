@@ -1,0 +1,89 @@
+"""Where an experiment's own `main` trains and keeps things, and finds them again when its run is only read."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from deeplearn.data.source import Arrays
+from deeplearn.evaluation import evaluate
+from deeplearn.experiment import Experiment, Recipe, Run
+from deeplearn.fit import data_of, fit
+from deeplearn.metrics import Results
+from deeplearn.parallel import make_mesh, replicated
+from deeplearn.record import fitfile
+from deeplearn.record.folder import write_text
+from deeplearn.step import variables
+from deeplearn.trained import Trained, of_fit
+
+DATA = "data.json"
+"""Fingerprints of the data that `main` has looked at outside of fits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """The folder of one seed of a run. While `reading`, fits are restored and nothing in the folder changes."""
+
+    recipe: Recipe
+    folder: Path
+    reading: bool = False
+    other_data: bool = False
+    """While reading: go on where the data are not those of the training."""
+
+    def fit(self, build: Callable[[Any], Experiment], config: Run, name: str = "") -> tuple[Trained, Results]:
+        """One model and the results of its evaluations: trained, or while reading restored and evaluated again.
+
+        Args:
+            build: fitted -> experiment. It gets None in training, and what the model was stored with in reading.
+            name: folder of the fit below the run's; the one without a name is the model that predicts.
+
+        Raises:
+            ConfigError: the folder belongs to a fit with other knobs or other data.
+        """
+        folder = self.folder / name
+        if self.reading:
+            stored = of_fit(self.recipe, config, folder)
+            experiment = build(stored.fitted)
+            results = evaluate_stored(experiment, stored, config, other_data=self.other_data)
+            learnt, fitted = stored.variables, stored.fitted
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            experiment = build(None)
+            state, results = fit(experiment, config, folder)
+            learnt, fitted = variables(state), experiment.fitted
+        return Trained(config=config, folder=folder, variables=learnt, fitted=fitted, task=experiment.task), results
+
+    def keep(self, assets: Mapping[str, Any]) -> None:
+        """Store what prediction or pictures need besides: file name -> bytes or JSON values."""
+        if not self.reading and jax.process_index() == 0:
+            fitfile.write_assets(self.folder, assets)
+
+    def data(self, name: str, columns: Mapping[str, np.ndarray]) -> None:
+        """Note data that no fit sees, columns [N, ...], so that a run is never continued or judged on others.
+
+        Raises:
+            ConfigError: they are not what they were.
+        """
+        path = self.folder / DATA
+        now = {name: Arrays(columns=columns, batch=1, name=name).fingerprint()}
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not self.other_data:
+            fitfile.refuse_other_data(self.folder, before, now)
+        if not self.reading and jax.process_index() == 0:
+            write_text(path, json.dumps(before | now, indent=1) + "\n")
+
+
+def evaluate_stored(experiment: Experiment, stored: Trained, config: Run, *, other_data: bool) -> Results:
+    """The results of a stored model on all evaluations of an experiment that was built for it.
+
+    Raises:
+        ConfigError: the data are not those of the training, without `other_data`.
+    """
+    if not other_data:
+        fitfile.refuse_other_data(stored.folder, fitfile.read(stored.folder)["data"], data_of(experiment))
+    mesh = make_mesh(config.mesh)
+    return evaluate(experiment, jax.device_put(stored.variables, replicated(mesh)), mesh)
