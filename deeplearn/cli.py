@@ -226,10 +226,10 @@ def _predict(words: list[str]) -> None:
     from deeplearn import trained
     from deeplearn.record.predictions import show
 
-    recipe, _ = trained.recipe_of(form.run, trust=form.trust)
+    recipe, config = trained.recipe_of(form.run, trust=form.trust)
     if recipe.apply is None:
         raise UsageError(f"{recipe.name} has no apply(), so there is nothing to predict with.")
-    show(recipe.apply(trained.load(form.run, trust=form.trust), lines), form.output)
+    show(recipe.apply(trained.opened(recipe, config), lines), form.output)
 
 
 def _report(words: list[str]) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 from deeplearn.config import to_json
 from deeplearn.errors import UsageError
 from deeplearn.record import fitfile
-from deeplearn.trained import load, recipe_of
+from deeplearn.trained import opened, recipe_of
 
 Columns = dict[str, jax.ShapeDtypeStruct]
 
@@ -34,14 +34,14 @@ def export(folder: Path, out: Path, platforms: Sequence[str], *, onnx: bool = Fa
         raise UsageError(
             f"export needs the packages {error.name} and flatbuffers; install deeplearn[export]."
         ) from error
-    recipe, _ = recipe_of(folder, trust=trust)
-    trained = load(folder, trust=trust)
+    recipe, config = recipe_of(folder, trust=trust)
+    trained = opened(recipe, config)
     if trained.task is None or trained.task.predict is None:
         raise UsageError(f"{recipe.name} has no task(config, fitted) that predicts, so there is no program to export.")
     task = trained.task
 
     def program(batch: Mapping[str, Any]) -> PyTree:
-        return task.predict(trained.variables, batch)
+        return _plain(task.predict(trained.variables, batch))
 
     (size,) = jax_export.symbolic_shape("b")
     stored = fitfile.read(trained.folder)["inputs"]
@@ -69,6 +69,11 @@ def export(folder: Path, out: Path, platforms: Sequence[str], *, onnx: bool = Fa
     }
     paths[2].write_text(json.dumps(card, indent=1))
     return [*paths, _onnx(program, inputs, out / "model.onnx")] if onnx else paths
+
+
+def _plain(outputs: PyTree) -> PyTree:
+    """A named tuple as a dict of its fields: a reader without this code does not know its class."""
+    return outputs._asdict() if isinstance(outputs, tuple) and hasattr(outputs, "_asdict") else outputs
 
 
 def used(program: Callable[[Any], PyTree], columns: Columns) -> list[str]:

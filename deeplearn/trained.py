@@ -79,8 +79,12 @@ def load(folder: Path, *, trust: bool = False) -> Trained:
         UsageError: the folder holds no run, or one without a checkpoint; see also `recipe_of`.
         StorageError: no checkpoint verifies, or something else in the folder is damaged.
     """
-    recipe, config = recipe_of(folder, trust=trust)
-    return of_fit(recipe, config, home(folder, config))
+    return opened(*recipe_of(folder, trust=trust))
+
+
+def opened(recipe: Recipe, config: Run) -> Trained:
+    """The trained model of a run whose experiment and config are known already; see `load`."""
+    return of_fit(recipe, config, home(config.workdir, config))
 
 
 def home(folder: Path, config: Run) -> Path:

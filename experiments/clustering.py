@@ -260,6 +260,8 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     """All phases, again for stability, and what the groups are worth."""
     examples = load(config.data)
     clusters, size = clustering.number(examples.flat, config.clusters, examples.name), len(examples.image)
+    judges = {"later": examples.later, "label": examples.label}
+    work.data("examples", {"image": examples.image} | {k: v for k, v in judges.items() if v is not None})
     found = trained_on(config, examples, clusters, work, "", np.arange(size))
     again = [
         trained_on(replace(config, seed=seed), examples, clusters, work, f"again/{i}", rows).labels

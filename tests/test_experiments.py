@@ -8,6 +8,7 @@ out, since the statistics are those of a device's rows.
 import ast
 import dataclasses
 import functools
+import hashlib
 import inspect
 import json
 import os
@@ -21,17 +22,20 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from deeplearn import catalog, train
+from deeplearn.cli import main
+from deeplearn.errors import ConfigError
 from deeplearn.evaluation import evaluate
 from deeplearn.experiment import Experiment, Recipe, Run
-from deeplearn.fit import fit
+from deeplearn.export import export
+from deeplearn.fit import collections, fit
 from deeplearn.parallel import make_mesh
 from deeplearn.step import State, variables
+from deeplearn.trained import load
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = [*catalog.names(), "tumours.py"]
@@ -59,7 +63,8 @@ class Case:
     name: str
     recipe: Recipe
     config: Run
-    experiment: Experiment
+    experiment: Experiment | None
+    """None where nothing is trained."""
 
 
 def with_knobs(config: Any, knobs: dict[str, Any]) -> Any:
@@ -92,7 +97,16 @@ def case(request, tmp_path_factory) -> Case:
     config = with_knobs(recipe.Config(), recipe.SMOKE)
     own = {"steps": STEPS, "log_every": STEPS // 4, "optimizer.warmup": 0, "mesh": "data=1"}
     config = with_knobs(config, own)
-    return Case(name=name, recipe=recipe, config=config, experiment=recipe.experiment(config))
+    experiment = recipe.experiment(config) if recipe.experiment else None
+    return Case(name=name, recipe=recipe, config=config, experiment=experiment)
+
+
+@pytest.fixture(scope="module")
+def trains(case) -> Experiment:
+    """What the loop trains; experiments that train nothing are skipped."""
+    if case.experiment is None:
+        pytest.skip(f"{case.name} trains nothing")
+    return case.experiment
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,15 +119,15 @@ class Learned:
 
 
 @pytest.fixture(scope="module")
-def learned(case, tmp_path_factory) -> Learned:
+def learned(case, trains, tmp_path_factory) -> Learned:
     """The experiment trained by the loop, with a checkpoint half way."""
-    traces, task = {True: 0, False: 0}, case.experiment.task
+    traces, task = {True: 0, False: 0}, trains.task
 
     def loss(variables, batch, key, train):
         traces[train] += 1
         return task.loss(variables, batch, key, train)
 
-    watched = dataclasses.replace(case.experiment, task=dataclasses.replace(task, loss=loss))
+    watched = dataclasses.replace(trains, task=dataclasses.replace(task, loss=loss))
     half = dataclasses.replace(case.config, save_every=STEPS // 2, eval_every=STEPS // 2)
     folder = tmp_path_factory.mktemp("learned")
     state, results = fit(watched, half, folder)
@@ -161,14 +175,19 @@ def two_updates(case: Case, folder: Path, knobs: dict[str, Any]) -> Any:
     return fit(plain, config, folder)[0].params
 
 
-def test_spreading_does_not_change_the_numbers(case, tmp_path):
+def test_spreading_does_not_change_the_numbers(case, trains, tmp_path, capsys):
     """The compiler's sums over two devices against explicit ones over two devices with two microbatches each."""
-    batch = jax.tree.map(jnp.asarray, case.experiment.train.at(0))
-    collections = set(jax.eval_shape(case.experiment.task.init, jax.random.key(0), batch))
-    if collections != {"params"}:
-        pytest.skip(f"statistics of the batch: {', '.join(sorted(collections - {'params'}))}")
+    explicitly = {"parallel": "shard_map", "microbatches": 2}
+    if trains.task.couples:
+        with pytest.raises(ConfigError, match="compares the rows of a batch"):
+            two_updates(case, tmp_path / "explicit", explicitly)
+        return
+    if "batch_stats" in collections(trains):
+        two_updates(case, tmp_path / "explicit", explicitly)
+        assert "batch normalisation sees parts of the batch" in capsys.readouterr().err
+        return
     jit = two_updates(case, tmp_path / "jit", {})
-    explicit = two_updates(case, tmp_path / "explicit", {"parallel": "shard_map", "microbatches": 2})
+    explicit = two_updates(case, tmp_path / "explicit", explicitly)
     # Two updates of norm 0.1 at most, in float32 sums of another order.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=1e-5), jit, explicit)
 
@@ -195,11 +214,77 @@ def test_results_hold_what_is_expected(case, result):
     assert all(value is not None for value in result["metrics"].values())
 
 
+def contents(folder: Path) -> dict[str, str]:
+    """Name of every file below a folder -> its sha256."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
 def test_evaluating_the_run_again_gives_the_same_numbers(finished, result):
+    before = contents(finished)
     again = train.evaluate_again(finished, trust=True)
+    assert contents(finished) == before
     assert again.keys() == result["metrics"].keys()
     for name, value in again.items():
         np.testing.assert_allclose(value, result["metrics"][name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_reading_a_run_changes_no_byte_of_it(case, finished, tmp_path):
+    before, page = contents(finished), str(tmp_path / "page.html")
+    assert main(["report", str(finished), "--output", page]) == 0
+    assert main(["compare", str(finished), str(finished)]) == 0
+    load(finished, trust=True)
+    assert contents(finished) == before
+
+
+def test_a_model_is_exported_with_its_inputs_alone(case, finished, tmp_path):
+    if case.recipe.task is None:
+        pytest.skip(f"{case.name} has no model that predicts")
+    before = contents(finished)
+    export(finished, tmp_path, ["cpu"], trust=True)
+    assert contents(finished) == before
+    card = json.loads((tmp_path / "model.json").read_text())
+    assert not {"label", "mask", "index", "target"} & card["inputs"].keys()
+    trained = load(finished, trust=True)
+    program = jax.export.deserialize(bytearray((tmp_path / "model.stablehlo").read_bytes()))
+    rng = np.random.default_rng(0)
+    for size in (1, 3):
+        columns = {
+            name: rng.integers(1, 3, (size, *leaf["shape"][1:])).astype(leaf["dtype"])
+            for name, leaf in card["inputs"].items()
+        }
+        ours, theirs = trained.predict(columns, size), program.call(columns)
+        theirs = type(ours)(**theirs) if isinstance(theirs, dict) and not isinstance(ours, dict) else theirs
+        close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
+        jax.tree.map(close, ours, theirs)
+
+
+VARIANTS = [
+    (name, field.name, value)
+    for name in catalog.names()
+    for field in dataclasses.fields(catalog.load(name).Config)
+    if field.name in ("method", "model")
+    for value in typing.get_args(typing.get_type_hints(catalog.load(name).Config)[field.name])
+    if value != field.default
+]
+"""(experiment, knob, value) of every method and model that is not the default."""
+
+
+@pytest.mark.parametrize(("name", "knob", "value"), VARIANTS)
+def test_every_method_and_model_trains_and_is_exported(name, knob, value, tmp_path):
+    recipe = catalog.load(name)
+    preset = next((own for own in recipe.PRESETS.values() if getattr(own, knob) == value), recipe.Config())
+    small = {
+        "steps": 2,
+        "log_every": 2,
+        "optimizer.warmup": 0,
+        "mesh": "data=1",
+        knob: value,
+        "workdir": tmp_path / "run",
+    }
+    config = with_knobs(with_knobs(preset, recipe.SMOKE), small)
+    folder = train.train(dataclasses.replace(recipe, baseline=None, figures=None), config)
+    assert export(folder, tmp_path / "export", ["cpu"])
 
 
 def test_the_docstring_says_what_it_is_and_how_to_start_it(case):

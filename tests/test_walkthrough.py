@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deeplearn import catalog
+from deeplearn import catalog, train
 from deeplearn.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,10 +46,10 @@ def test_every_command_in_the_texts_is_understood(command, monkeypatch):
     class Understood(Exception):
         pass
 
-    def train(module, config, name):
+    def understood(recipe, config):
         raise Understood
 
-    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr(train, "train", understood)
     with pytest.raises(Understood):
         main(["train", *shlex.split(command)])
 
@@ -114,14 +114,14 @@ def test_other_knobs_in_the_same_folder_are_refused(home, monkeypatch, capsys):
 def test_evaluate_report_compare_and_export(home, monkeypatch, capsys):
     monkeypatch.chdir(home)
     accuracy = json.loads((home / "run" / "result.json").read_text())["seeds"]["test/accuracy"]["values"][0]
-    assert main(["evaluate", "run"]) == 0
+    assert main(["evaluate", "run", "--trust"]) == 0
     assert f"{accuracy:.6g}" in capsys.readouterr().out
     assert main(["report", "run", "--output", "page.html"]) == 0
     assert "test/accuracy" in (home / "page.html").read_text()
     assert main(["report", "run", "--format", "latex"]) == 0
     assert r"\toprule" in capsys.readouterr().out
     assert main(["compare", "run", "run"]) == 0
-    assert main(["export", "run", "--platforms", "cpu"]) == 0
+    assert main(["export", "run", "--trust", "--platforms", "cpu"]) == 0
 
 
 def test_the_exported_program_predicts_any_batch_size(home, monkeypatch):
@@ -129,7 +129,7 @@ def test_the_exported_program_predicts_any_batch_size(home, monkeypatch):
     import numpy as np
 
     monkeypatch.chdir(home)
-    assert main(["export", "run", "--platforms", "cpu", "--output", "out"]) == 0
+    assert main(["export", "run", "--trust", "--platforms", "cpu", "--output", "out"]) == 0
     program = jax.export.deserialize(bytearray((home / "out" / "model.stablehlo").read_bytes()))
     inputs = json.loads((home / "out" / "model.json").read_text())["inputs"]
     for size in (1, 7):
@@ -152,7 +152,8 @@ def test_dry_run_names_the_cost(home, monkeypatch, capsys):
         (["train", "clasification"], 2, "did you mean classification?"),
         (["train", "nowhere.py"], 2, "no file nowhere.py"),
         (["predict", "nowhere", "x"], 2, "holds no run"),
-        (["predict", "run", "x"], 2, "has no apply"),
+        (["predict", "run", "x"], 2, "add --trust if you trust it"),
+        (["predict", "run", "x", "--trust"], 2, "has no apply"),
         (["train", "tumours.py", "--preset", "big"], 2, "no preset 'big'"),
         (["train", "tumours.py", "--mesh", "data=0"], 78, "not AXIS=SIZE"),
         (["data", "prepare"], 2, "needs a name"),

@@ -249,8 +249,8 @@ def contrast(first: Float[Array, "B D"], second: Float[Array, "B D"], temperatur
     codes = jnp.concatenate([first, second])
     codes = codes / jnp.linalg.norm(codes + TINY, axis=1, keepdims=True)
     similarity = codes @ codes.T / temperature
-    own = jnp.eye(len(codes), dtype=bool)
+    own = jnp.eye(codes.shape[0], dtype=bool)
     logs = jax.nn.log_softmax(jnp.where(own, -jnp.inf, similarity), axis=1)
-    size = len(first)
+    size = first.shape[0]
     there, back = jnp.diagonal(logs[:size, size:]), jnp.diagonal(logs[size:, :size])
     return -0.5 * (there + back)

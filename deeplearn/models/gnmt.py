@@ -40,7 +40,7 @@ def recurrence(inputs: Float[Array, "T B 4D"], weight: Float[Array, "D 4D"], kee
 def _cell(state: LSTMState, inputs: Float[Array, "B 4D"], weight: Float[Array, "D 4D"]) -> tuple[LSTMState, Array]:
     """One token: (new state, activated gates [B, 4, D])."""
     output, cell = state
-    total = (inputs + output @ weight).reshape(len(inputs), 4, -1)
+    total = (inputs + output @ weight).reshape(inputs.shape[0], 4, -1)
     enter, forget, leave = (jax.nn.sigmoid(total[:, i]) for i in (0, 1, 3))
     fresh = jnp.tanh(total[:, 2])
     cell = forget * cell + enter * fresh

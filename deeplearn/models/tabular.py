@@ -98,7 +98,7 @@ class TabM(nn.Module):
         parts = []
         if self.edges:
             embedded = nn.relu(NumberEmbedding(self.edges, self.embedding, name="numbers")(number))
-            parts = [embedded.reshape(len(number), -1)]
+            parts = [embedded.reshape(number.shape[0], -1)]
         for i, size in enumerate(self.cardinalities):
             if size <= ONE_HOT:
                 parts.append(jax.nn.one_hot(category[:, i], size, dtype=jnp.float32))
@@ -117,7 +117,7 @@ class TabM(nn.Module):
         if self.wide:
             plain = [jax.nn.one_hot(category[:, i], size) for i, size in enumerate(self.cardinalities)]
             if self.edges:
-                plain.append(piecewise_linear(number, self.edges).reshape(len(number), -1))
+                plain.append(piecewise_linear(number, self.edges).reshape(number.shape[0], -1))
             linear = nn.Dense(self.outputs, kernel_init=nn.initializers.zeros, use_bias=False, name="wide")
             x = x + linear(jnp.concatenate(plain, axis=-1))[:, None]
         return x
@@ -146,7 +146,7 @@ class Independent(nn.Module):
             axis_size=self.count,
         )
         found = each(self.network, number, category)  # [B, E, K, outputs]
-        return found.reshape(len(number), -1, found.shape[-1])
+        return found.reshape(number.shape[0], -1, found.shape[-1])
 
 
 class FTTransformer(nn.Module):
@@ -170,7 +170,7 @@ class FTTransformer(nn.Module):
     ) -> Float[Array, "B 1 outputs"]:
         start = nn.initializers.normal(1 / np.sqrt(self.width))
         token = self.param("token", start, (1, 1, self.width))
-        tokens = [jnp.broadcast_to(token, (len(number), 1, self.width))]
+        tokens = [jnp.broadcast_to(token, (number.shape[0], 1, self.width))]
         if self.edges:
             tokens.append(NumberEmbedding(self.edges, self.width, name="numbers")(number))
         for i, size in enumerate(self.cardinalities):

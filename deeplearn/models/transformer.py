@@ -203,8 +203,8 @@ class Transformer(nn.Module):
     def step(self, memory: Memory, cache: tuple[Pair, ...], token: Int[Array, "N"], position: Int[Array, ""]):
         """One token further: (logits [N, V], attention [N, S], cache). Each row of the memory holds one sentence."""
         length = cache[0][0].shape[1]
-        x = self.embed(token[:, None], jnp.broadcast_to(position, (len(token), 1)), length, False)
-        visible = jnp.broadcast_to(jnp.arange(length) <= position, (len(token), 1, length))
+        x = self.embed(token[:, None], jnp.broadcast_to(position, (token.shape[0], 1)), length, False)
+        visible = jnp.broadcast_to(jnp.arange(length) <= position, (token.shape[0], 1, length))
         memory_visible = (memory.segment > 0)[:, None, :]
         written = []
         for layer, remembered, old in zip(self.decoder, memory.layers, cache, strict=True):

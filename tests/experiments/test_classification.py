@@ -1,6 +1,5 @@
 """Classification: the papers' presets have their sizes and take a step; splits are honest; a run reads image files."""
 
-import json
 from dataclasses import replace
 
 import jax
@@ -9,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplearn import catalog, optimizer
+from deeplearn import optimizer
+from deeplearn.data.doors import images
 from deeplearn.step import init, train_step
 from deeplearn.trained import Trained
+from experiments import classification
 
-classification = catalog.load("classification")
 PAPERS = {
     "mnist-lenet": ((28, 28, 1), 10, 61_706),
     "cifar10-resnet18": ((32, 32, 3), 10, 11_173_962),
@@ -33,8 +33,8 @@ SMALLER = {
 
 
 def pieces(config, image, classes):
-    pre = classification.Preprocessing(shape=image, mean=0.5, std=0.25)
-    return classification.task(config, pre, classes), optimizer.make(config.optimizer, config.steps)
+    pixels = images.Pixels(shape=image, mean=0.5, std=0.25, classes=tuple(map(str, range(classes))))
+    return classification.task(config, pixels), optimizer.make(config.optimizer, config.steps)
 
 
 def a_batch(image, classes, size=2):
@@ -87,7 +87,7 @@ def test_one_step_of_a_preset_is_finite_and_moves_the_parameters(name):
 
 def test_choosing_never_sees_the_test_and_the_final_model_never_validates():
     config = classification.Config()
-    splits = classification.load(config)
+    splits = images.load(config.data, config.seed)
     chosen = classification.experiment(replace(config, choose=True))
     final = classification.experiment(config)
     assert set(chosen.evaluations) == {"validation"}
@@ -100,10 +100,10 @@ def test_choosing_never_sees_the_test_and_the_final_model_never_validates():
 
 def test_ten_seeds_of_shuffled_digits_test_every_image_once():
     config = classification.PRESETS["digits-10fold"]
-    tests = [classification.load(replace(config, seed=seed)).test for seed in range(config.seeds)]
-    images = np.concatenate([part.image for part in tests]).reshape(-1, 64)
-    everything = np.concatenate([part.image for part in classification.load(classification.Config())]).reshape(-1, 64)
-    assert sorted(map(bytes, images)) == sorted(map(bytes, everything))
+    tests = [images.load(config.data, seed).test for seed in range(config.seeds)]
+    tested = np.concatenate([part.image for part in tests]).reshape(-1, 64)
+    everything = np.concatenate([part.image for part in images.load(images.Data(), 0)]).reshape(-1, 64)
+    assert sorted(map(bytes, tested)) == sorted(map(bytes, everything))
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +111,14 @@ def trained(tmp_path_factory):
     """An untrained model in a run folder, as `deeplearn predict` finds it."""
     config = classification.Config(model=classification.Model(width=4, depth=1))
     experiment = classification.experiment(config)
-    folder = tmp_path_factory.mktemp("run")
-    (folder / "assets").mkdir()
-    for name, content in experiment.assets.items():
-        (folder / "assets" / name).write_text(json.dumps(content))
     batch = jax.tree.map(jnp.asarray, experiment.train.at(0))
-    return Trained(config=config, folder=folder, variables=jax.jit(experiment.task.init)(jax.random.key(0), batch))
+    return Trained(
+        config=config,
+        folder=tmp_path_factory.mktemp("run"),
+        variables=jax.jit(experiment.task.init)(jax.random.key(0), batch),
+        fitted=experiment.fitted,
+        task=experiment.task,
+    )
 
 
 def test_files_of_any_size_and_colour_are_predicted(trained, tmp_path):
@@ -126,7 +128,7 @@ def test_files_of_any_size_and_colour_are_predicted(trained, tmp_path):
     Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(paths[1])
     rows = classification.apply(trained, paths)
     assert [row["image"] for row in rows] == paths
-    assert all(row["class 1"].split()[0] in "0123456789" and row["class 1"].endswith("%") for row in rows)
+    assert all(row["label"] in list("0123456789") and 0 < row["probability"] <= 1 for row in rows)
 
 
 def test_figures_are_drawn(trained):

@@ -13,8 +13,9 @@ from deeplearn.data import customers
 from deeplearn.data.doors.customers import Data, load
 from deeplearn.errors import ConfigError, DataError
 from deeplearn.trained import load as load_trained
+from deeplearn.workspace import Workspace
 
-experiment = catalog.load("clustering")
+recipe = catalog.load("clustering")
 DAYS = 240
 SMALL = {"batch": 64, "log_every": 100, "mesh": "data=1"}
 
@@ -47,20 +48,18 @@ def table(path: Path, count: int = 90) -> Path:
 
 
 def finished(config, folder: Path) -> tuple[Path, dict]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delattr(experiment, "baseline")
-        folder = train.train(experiment, replace(config, workdir=folder, **SMALL), "clustering")
+    folder = train.train(replace(recipe, baseline=None), replace(config, workdir=folder, **SMALL))
     return folder, json.loads((folder / "result.json").read_text())["metrics"]
 
 
 def test_regulars_are_told_from_passers_by(tmp_path):
     path = shop(tmp_path / "shop.csv")
-    config = experiment.Config(data=Data(path=path), clusters=2, steps=200, members=4, repeats=1)
+    config = recipe.Config(data=Data(path=path), clusters=2, steps=200, members=4, repeats=1)
     folder, metrics = finished(config, tmp_path / "run")
     assert metrics["groups/stability"] == pytest.approx(1)
     assert metrics["later/separation"] > 0.8
     assert (folder / "figures" / "map.svg").is_file() and (folder / "figures" / "profiles.svg").is_file()
-    rows = experiment.apply(load_trained(folder), [str(path)])
+    rows = recipe.apply(load_trained(folder), [str(path)])
     group = {row["customer"]: row["group"] for row in rows}
     # In the window that ends with the file, nobody but regulars (and the last) still buys; the best group is number 0.
     assert {name for name, own in group.items() if own == 0} >= {f"c{i}" for i in range(0, 120, 4)}
@@ -97,23 +96,23 @@ def test_the_lesson_is_the_first_half_and_what_followed(tmp_path):
 def test_a_table_of_numbers_needs_a_method_without_dates(tmp_path):
     path = table(tmp_path / "table.csv")
     with pytest.raises(ConfigError, match=r"no dates.*--preset idec"):
-        experiment.experiment(experiment.Config(data=Data(path=path)))
-    config = experiment.Config(data=Data(path=path), method="idec", clusters=3, pretrain=60, steps=30, repeats=0)
+        recipe.experiment(recipe.Config(data=Data(path=path)))
+    config = recipe.Config(data=Data(path=path), method="idec", clusters=3, pretrain=60, steps=30, repeats=0)
     folder, _ = finished(config, tmp_path / "run")
-    rows = experiment.apply(load_trained(folder), [str(path)])
+    rows = recipe.apply(load_trained(folder), [str(path)])
     assert [row["customer"] for row in rows] == [f"c{i}" for i in range(90)]
     kinds = [{row["group"] for row in rows[kind::3]} for kind in range(3)]
     assert all(len(kind) == 1 for kind in kinds) and len(set.union(*kinds)) == 3
     with pytest.raises(DataError, match="no column 'visits'"):
-        experiment.apply(load_trained(folder), [str(shop(tmp_path / "shop.csv"))])
+        recipe.apply(load_trained(folder), [str(shop(tmp_path / "shop.csv"))])
 
 
 def test_what_cannot_be_grouped_is_refused(tmp_path):
-    few = experiment.Config(data=Data(path=table(tmp_path / "few.csv", count=15)), method="idec")
+    few = recipe.Config(data=Data(path=table(tmp_path / "few.csv", count=15)), method="idec")
     with pytest.raises(DataError, match=r"few\.csv has 15 examples, too few to look for 8 groups"):
-        experiment.main(few, tmp_path)
+        recipe.main(few, Workspace(recipe=recipe, folder=tmp_path))
     path = tmp_path / "once.csv"
     rows = [f"c{i},2024-{1 + i // 28 * 6:02}-{1 + i % 28:02},5" for i in range(56)]  # nobody comes back
     path.write_text("\n".join(["customer,date,amount", *rows]))
     with pytest.raises(ConfigError, match="no dates on which customers came back"):
-        experiment.experiment(experiment.Config(data=Data(path=path)))
+        recipe.experiment(recipe.Config(data=Data(path=path)))

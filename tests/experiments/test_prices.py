@@ -10,9 +10,10 @@ from deeplearn import catalog
 from deeplearn.data.doors.prices import Data, Problem, copies, load, parts
 from deeplearn.errors import DataError, DeeplearnError
 from deeplearn.metrics import Each
-from deeplearn.trained import Trained
+from deeplearn.trained import of_fit
+from deeplearn.workspace import Workspace
+from experiments import prices
 
-prices = catalog.load("prices")
 TINY = dict(networks=2, members=2, width=8, depth=1, bins=4, steps=40, batch=32)
 
 
@@ -78,7 +79,8 @@ def own(tmp_path_factory):
     ]
     data = Data(path=write(folder / "rooms.csv", rows), date="built")
     config = prices.Config(data=data, **TINY)
-    return config, folder, prices.main(config, folder)
+    work = Workspace(recipe=catalog.load("prices"), folder=folder)
+    return config, folder, prices.main(config, work)
 
 
 def test_an_own_file_gives_metrics_and_figures(own):
@@ -92,17 +94,13 @@ def test_an_own_file_gives_metrics_and_figures(own):
     assert all(np.isfinite(value) for value in results.values() if not isinstance(value, Each))
     shown = json.loads((folder / "assets" / "held_out.json").read_text())
     assert len(shown["true"]) == 59  # a fifth of the days, the first of them left to the past
-    prices.figures(Trained(config=config, folder=folder, variables={}), folder)
+    prices.figures(of_fit(catalog.load("prices"), config, folder), folder)
     assert {path.name for path in (folder / "figures").glob("*.svg")} == {"prices.svg", "year.svg", "importance.svg"}
 
 
 def test_new_rows_get_a_price_and_an_interval(own):
-    from deeplearn.checkpoint import Store
-    from deeplearn.train import variables_of
-
     config, folder, _ = own
-    with Store(folder / "checkpoints") as store:
-        trained = Trained(config=config, folder=folder, variables=variables_of(store.arrays()[1]))
+    trained = of_fit(catalog.load("prices"), config, folder)
     new = folder / "new.csv"
     new.write_text("built,area,town\n2021-02-03,80,Nowhere\n,,Faro\n")
     rows = prices.apply(trained, [str(new)])
@@ -171,7 +169,7 @@ def test_the_scale_leads_back_to_the_price(log, reference):
     table = problem.table | {"lead_days": problem.table["lead_days"] + 1}
     problem = problem._replace(table=table, reference=reference)
     _, part = parts(problem, Data(name="synthetic"))
-    _, scale = prices.fitted_on(prices.Config(log=log), problem, part)
+    scale = prices.fitted_on(prices.Config(log=log), problem, part).scale
     unit = scale.units(table)
     target = scale.from_price(problem.price, unit)
     assert abs(target[part.train].mean()) < 1e-6 and target[part.train].std() == pytest.approx(1)

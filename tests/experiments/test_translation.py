@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplearn import catalog
 from deeplearn.data.sets import number_words
 from deeplearn.data.text import load_tokenizer, train_tokenizer
 from deeplearn.errors import ConfigError, DataError
+from deeplearn.methods.decode import Search
+from experiments import translation
 
-translation = catalog.load("translation")
 PAIRS = number_words.corpus(train=300, held_out=40)
 
 
@@ -60,11 +60,11 @@ def test_references_score_100_and_others_less():
     evaluation = translation.evaluation(pairs, tokenizer, 128, final=True)
     columns = {"index": list(range(len(pairs)))}
     tokens = evaluation.source.columns["target"]
-    found = evaluation.score(tokens, columns)
+    found = evaluation.score(Search(tokens, np.zeros(len(tokens))), columns)
     each = found.pop("sentence_chrf").values
     assert found == pytest.approx({"bleu": 100, "chrf": 100, "exact": 100})
     np.testing.assert_allclose(each, 100)
-    worse = evaluation.score(tokens[::-1], columns)
+    worse = evaluation.score(Search(tokens[::-1], np.zeros(len(tokens))), columns)
     assert worse["bleu"] < 50 and worse["exact"] < 10
     lengths = (evaluation.source.columns["source"] > 0).sum(1)
     assert (lengths[1:] >= lengths[:-1]).all()

@@ -9,7 +9,7 @@ import pytest
 from runs import Config, make_run
 
 from deeplearn.config import from_json, to_json
-from deeplearn.errors import StorageError, UsageError
+from deeplearn.errors import ConfigError, StorageError, UsageError
 from deeplearn.record.folder import Result, find_runs, load_run, open_run, write_result, write_text
 
 
@@ -21,7 +21,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_new_folder_is_stamped_and_latest_points_at_it(root: Path) -> None:
     first = open_run(None, Config(model="vit"), "classification")
-    second = open_run(None, Config(), "my/own/thing.py", {"rows": 3})
+    second = open_run(None, Config(), "my/own/thing.py", b"pass")
     assert first.parent == root / "classification"
     assert second.parent == root / "thing"
     assert (root / "latest").resolve() == second.resolve()
@@ -29,7 +29,9 @@ def test_a_new_folder_is_stamped_and_latest_points_at_it(root: Path) -> None:
     assert head["experiment"] == "classification"
     assert head["changed"] == ["model"]
     assert from_json(Config, head["config"]) == Config(model="vit")
-    assert json.loads((second / "env.json").read_text())["data"] == {"rows": 3}
+    assert (second / "experiment.py").read_bytes() == b"pass"
+    with pytest.raises(ConfigError, match="has changed since"):
+        open_run(second, Config(), "my/own/thing.py", b"other")
     assert (first / "command.txt").read_text().startswith("python ")
 
 
