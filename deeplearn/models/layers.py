@@ -17,10 +17,9 @@ Norm = Literal["batch", "group", "layer", "none"]
 class Normalise(nn.Module):
     """Batch (Ioffe & Szegedy, 2015), layer (Ba et al., 2016) or group normalisation (Wu & He, 2018), or nothing.
 
-    Computed in float32, returned in `dtype`; the mean before the variance, which in one pass would lose its digits where
-    the mean is large: a quarter of it at a thousand deviations. Batch statistics are those of the global batch under
-    jit, and of one device's share under shard_map and pmap; their running averages live in the collection
-    `batch_stats`.
+    Computed in float32, returned in `dtype`; the mean before the variance, which in one pass would lose its digits
+    where the mean is large: a quarter of it at a thousand deviations. Batch statistics are those of the global batch
+    under jit, and of one device's share under shard_map and pmap; their running averages live in `batch_stats`.
     """
 
     kind: Norm
