@@ -92,6 +92,7 @@ def _forward(hidden, table, labels, weight, smoothing, chunk):
         slope = jnp.exp(logits - partition[..., None]) - target - jnp.float32(smoothing / table.shape[0])
         slope = jnp.where((w > 0)[..., None], slope * w[..., None], jnp.float32(0)).astype(table.dtype)
         d_hidden = jnp.einsum("btv,vd->btd", slope, table).astype(x.dtype)
+        x = jnp.where((w > 0)[..., None], x, jnp.zeros((), x.dtype))  # zero times NaN would be NaN
         # [D, V]: with V last, XLA on a CPU need not transpose the slope, the largest array here.
         d_table += jax.lax.dot_general(x, slope, (((0, 1), (0, 1)), ((), ())), preferred_element_type=jnp.float32)
         return (total + part, d_table), (nll, hit, d_hidden)

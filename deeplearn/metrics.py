@@ -165,9 +165,14 @@ def regression(
 
 
 def top_k_hits(logits: Float[Array, "B C"], labels: Int[Array, "B"], k: int) -> Float[Array, "B"]:
-    """1 where the label is among the k largest logits [B]; equal logits do not push it out."""
+    """1 where the label is among the k largest logits [B]; of equal logits the first is the larger, as in `argmax`.
+
+    A row that holds a NaN predicts nothing, and is no hit.
+    """
     own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
-    return ((logits > own).sum(-1) < k).astype(jnp.float32)
+    earlier = jnp.arange(logits.shape[-1])[None] < labels[:, None]
+    before = (logits > own) | ((logits == own) & earlier)
+    return ((before.sum(-1) < k) & ~jnp.isnan(logits).any(-1)).astype(jnp.float32)
 
 
 def computed(metrics: dict[str, Metric]) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PyTree
+from optax.contrib import MuonDimensionNumbers
 
 from deeplearn.errors import ConfigError
 
@@ -20,18 +21,20 @@ class Optimizer:
     """Update rule; `adam` and `sgd` add the decay to the gradient (L2), the others decouple it."""
     rate: float = 1e-3
     """Peak learning rate."""
-    schedule: Literal["cosine", "linear", "rsqrt", "constant"] = "cosine"
-    """Shape of the rate after the warm-up: to zero at the last step, or 1/sqrt(step), or flat."""
+    schedule: Literal["cosine", "linear", "rsqrt", "constant", "drops"] = "cosine"
+    """Shape of the rate after the warm-up: to zero at the last step, or 1/sqrt(step), flat, or flat with drops."""
+    drops: tuple[float, ...] = (1 / 3, 2 / 3, 8 / 9)
+    """Shares of the run after which `drops` divides the rate by ten (Goyal et al., 2017: epochs 30, 60, 80 of 90)."""
     warmup: int = 0
     """Steps of linear warm-up from zero."""
     decay: float = 0.0
-    """Weight decay; matrices and kernels only, biases and normalisation scales are spared."""
+    """Weight decay of kernels and embeddings; biases, scales, positions and tokens are spared."""
     clip: float | None = 1.0
     """Largest global norm of the gradient; None leaves it as it is."""
     momentum: float = 0.9
     """Momentum of sgd and muon, first-moment decay (beta 1) of the others."""
-    beta2: float = 0.999
-    """Second-moment decay of the adaptive rules."""
+    beta2: float | None = None
+    """Second-moment decay of the adaptive rules; by default their papers': 0.999, and 0.99 for lion (its momentum)."""
     nesterov: bool = True
     """Look-ahead momentum for sgd and muon."""
     average: float | None = None
@@ -44,13 +47,16 @@ def rate_schedule(knobs: Optimizer, steps: int) -> Callable[[Int[Array, ""]], Ar
         raise ConfigError(
             f"optimizer.warmup is {knobs.warmup}, longer than the run's {steps} steps; lower one or raise --steps."
         )
-    rest = max(steps - knobs.warmup, 1)
+    rest = max(steps - 1 - knobs.warmup, 1)  # the last update is that of step `steps - 1`
     after = {
         "cosine": lambda: optax.cosine_decay_schedule(knobs.rate, rest),
         "linear": lambda: optax.linear_schedule(knobs.rate, 0.0, rest),
         # Vaswani et al. (2017): continuous with the end of the warm-up.
         "rsqrt": lambda: lambda count: knobs.rate * jnp.sqrt(max(knobs.warmup, 1) / (count + max(knobs.warmup, 1.0))),
         "constant": lambda: optax.constant_schedule(knobs.rate),
+        "drops": lambda: optax.piecewise_constant_schedule(
+            knobs.rate, {round(share * steps) - knobs.warmup: 0.1 for share in knobs.drops}
+        ),
     }[knobs.schedule]()
     if not knobs.warmup:
         return after
@@ -59,9 +65,37 @@ def rate_schedule(knobs: Optimizer, steps: int) -> Callable[[Int[Array, ""]], Ar
     return optax.join_schedules([start, after], [knobs.warmup])
 
 
+WEIGHTS = ("kernel", "embedding", "recurrent")
+"""Names of the leaves that are weights; all others are biases, scales, positions, tokens, centres and the like."""
+ENDS = ("embed", "numbers", "head", "wide_head")
+"""Modules at either end of a network, which Muon leaves to Adam as its author does."""
+FANNED = ("qkv", "joint", "query", "key", "value")
+"""Modules that map the first axis of their kernel to all others; everywhere else the last axis is the output."""
+STACKED = ("network", "member")
+"""Modules of `nn.vmap`, whose kernels have the copies on their first axis."""
+
+
+def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(jax.tree_util.keystr(path, simple=True, separator="/").split("/"))
+
+
 def decayed(params: PyTree) -> PyTree:
-    """True for the leaves that weight decay applies to: those with at least two axes."""
-    return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
+    """True for the leaves that weight decay applies to: kernels and embeddings, by name."""
+    return jax.tree.map_with_path(lambda path, _: _names(path)[-1] in WEIGHTS, params)
+
+
+def matrices(params: PyTree) -> PyTree:
+    """Which axes of a leaf are the rows and the columns of a matrix to Muon, or None where it is none."""
+
+    def axes(path: tuple[Any, ...], leaf: Array) -> MuonDimensionNumbers | None:
+        *modules, name = _names(path)
+        first = int(any(module in STACKED for module in modules))
+        if name not in WEIGHTS or name == "embedding" or leaf.ndim < first + 2 or set(modules[-1:]) & set(ENDS):
+            return None
+        last = first + 1 if set(modules[-1:]) & set(FANNED) else leaf.ndim - 1  # the first axis of the output
+        return MuonDimensionNumbers(tuple(range(first, last)), tuple(range(last, leaf.ndim)))
+
+    return jax.tree.map_with_path(axes, params)
 
 
 def make(knobs: Optimizer, steps: int) -> optax.GradientTransformation:
@@ -71,24 +105,44 @@ def make(knobs: Optimizer, steps: int) -> optax.GradientTransformation:
         ConfigError: if the warm-up is longer than the run.
     """
     rate = rate_schedule(knobs, steps)
-    b1, b2, decay = knobs.momentum, knobs.beta2, knobs.decay
+    b1, decay = knobs.momentum, knobs.decay
+    b2 = knobs.beta2 if knobs.beta2 is not None else 0.99 if knobs.name == "lion" else 0.999
     l2 = optax.add_decayed_weights(decay, decayed)
     rule = {
         "adamw": lambda: optax.adamw(rate, b1, b2, weight_decay=decay, mask=decayed),
         "adam": lambda: optax.chain(l2, optax.adam(rate, b1, b2)),
         "sgd": lambda: optax.chain(l2, optax.sgd(rate, b1 or None, knobs.nesterov and b1 > 0)),
         "lion": lambda: optax.lion(rate, b1, b2, weight_decay=decay, mask=decayed),
-        "muon": lambda: optax.contrib.muon(
-            rate, beta=b1, weight_decay=decay, weight_decay_mask=decayed, nesterov=knobs.nesterov
-        ),
+        "muon": lambda: _muon(knobs, rate, b2),
         "lamb": lambda: optax.lamb(rate, b1, b2, weight_decay=decay, mask=decayed),
-        "adafactor": lambda: optax.adafactor(
-            rate, momentum=b1 or None, weight_decay_rate=decay or None, weight_decay_mask=decayed
+        # The rate at the end of the chain, since optax's own would not multiply the decay.
+        "adafactor": lambda: optax.chain(
+            optax.adafactor(None, momentum=b1 or None, weight_decay_rate=decay or None, weight_decay_mask=decayed),
+            optax.scale_by_learning_rate(rate, flip_sign=False),
         ),
     }[knobs.name]()
     clip = optax.identity() if knobs.clip is None else optax.clip_by_global_norm(knobs.clip)
     averaging = optax.identity() if knobs.average is None else track_average(knobs.average)
     return optax.chain(clip, rule, averaging)
+
+
+def _muon(knobs: Optimizer, rate: Callable[[Array], Array], beta2: float) -> optax.GradientTransformation:
+    """Muon (Jordan, 2024) on matrices, Adam on the rest, with one rate and one decay for both.
+
+    Updates are scaled to the size that Adam's have, 0.2 an element (Liu et al., "Muon is scalable", 2025).
+    """
+    rule = optax.contrib.muon(
+        1.0,
+        beta=knobs.momentum,
+        nesterov=knobs.nesterov,
+        adam_b1=knobs.momentum,
+        adam_b2=beta2,
+        muon_weight_dimension_numbers=matrices,
+        consistent_rms=0.2,
+    )
+    # Decay outside the rule, whose Adam would not spare biases; the updates are already negative.
+    decay = optax.add_decayed_weights(-knobs.decay, decayed)
+    return optax.chain(rule, decay, optax.scale_by_learning_rate(rate, flip_sign=False))
 
 
 class AverageState(NamedTuple):

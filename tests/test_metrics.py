@@ -82,7 +82,17 @@ def test_weights_spread_over_trailing_axes():
     assert np.isnan(Mean.of(values, jnp.zeros(2)).compute())
 
 
-def test_a_tie_is_a_hit_only_among_the_first_k():
-    logits = jnp.asarray([[1.0, 1.0, 0.0]])
-    assert top_k_hits(logits, jnp.asarray([0]), 1)[0] == 1
-    assert top_k_hits(logits, jnp.asarray([2]), 2)[0] == 0
+@pytest.mark.parametrize("k", [1, 3])
+def test_of_equal_logits_the_first_counts_as_the_larger(k):
+    """So that the best one is argmax's; constant logits then hit k of C balanced classes, as scikit-learn's do."""
+    logits = jnp.asarray(np.random.default_rng(0).integers(0, 3, (200, 8)), jnp.float32)
+    labels = jnp.asarray(np.random.default_rng(1).integers(0, 8, 200))
+    order = np.argsort(-np.asarray(logits), axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(top_k_hits(logits, labels, k), (order == np.asarray(labels)[:, None]).any(1))
+    np.testing.assert_array_equal(top_k_hits(logits, labels, 1), logits.argmax(-1) == labels)
+    assert top_k_hits(jnp.zeros((80, 20)), jnp.arange(80) % 20, 5).mean() == 0.25
+
+
+def test_logits_that_are_not_numbers_are_no_hits():
+    logits = jnp.asarray([[jnp.nan] * 3, [jnp.nan, 1.0, 0.0], [3.0, jnp.nan, 0.0], [jnp.inf, 0.0, -jnp.inf]])
+    assert top_k_hits(logits, jnp.asarray([0, 1, 0, 0]), 2).tolist() == [0, 0, 0, 1]

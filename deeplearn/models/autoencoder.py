@@ -84,20 +84,21 @@ class Ensemble(nn.Module):
     Trained on its own loss each, their mean is nearly the same whatever the seed (Lakshminarayanan et al., 2017).
     """
 
-    encoder: Encoder
+    member: Encoder
+    """What each of them is."""
     members: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "B ..."], *, train: bool) -> Float[Array, "B M D"]:
         many = nn.vmap(
-            lambda encoder, x: encoder(x, train=train),
+            lambda member, x: member(x, train=train),
             in_axes=None,
             out_axes=1,
             axis_size=self.members,
             variable_axes={"params": 0, "batch_stats": 0},
             split_rngs={"params": True},
         )
-        return many(self.encoder, x)
+        return many(self.member, x)
 
 
 def squared_error(reconstruction: Float[Array, "B ..."], x: Float[Array, "B ..."]) -> Float[Array, "B"]:

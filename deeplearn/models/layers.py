@@ -17,8 +17,9 @@ Norm = Literal["batch", "group", "layer", "none"]
 class Normalise(nn.Module):
     """Batch (Ioffe & Szegedy, 2015), layer (Ba et al., 2016) or group normalisation (Wu & He, 2018), or nothing.
 
-    Computed in float32, returned in `dtype`. Batch statistics are those of the global batch under jit, and of one
-    device's share under shard_map and pmap; their running averages live in the collection `batch_stats`.
+    Computed in float32, returned in `dtype`; the mean before the variance, which in one pass would lose its digits
+    where the mean is large: a quarter of it at a thousand deviations. Batch statistics are those of the global batch
+    under jit, and of one device's share under shard_map and pmap; their running averages live in `batch_stats`.
     """
 
     kind: Norm
@@ -28,14 +29,14 @@ class Normalise(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B ... C"], *, train: bool) -> Float[Array, "B ... C"]:
         # Cast here, because Flax leaves it to implicit promotion, which a strict environment forbids.
-        y, scale_init = x.astype(jnp.float32), self.scale_init
+        y, own = x.astype(jnp.float32), dict(scale_init=self.scale_init, use_fast_variance=False)
         match self.kind:
             case "batch":
-                y = nn.BatchNorm(not train, momentum=0.9, scale_init=scale_init, name="batch")(y)
+                y = nn.BatchNorm(not train, momentum=0.9, name="batch", **own)(y)
             case "layer":
-                y = nn.LayerNorm(scale_init=scale_init, name="layer")(y)
+                y = nn.LayerNorm(name="layer", **own)(y)
             case "group":  # 32 groups as in the paper, or as many of them as divide a narrow layer
-                y = nn.GroupNorm(math.gcd(32, x.shape[-1]), scale_init=scale_init, name="group")(y)
+                y = nn.GroupNorm(math.gcd(32, x.shape[-1]), name="group", **own)(y)
         return y.astype(self.dtype)
 
 

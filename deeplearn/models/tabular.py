@@ -70,6 +70,19 @@ class SharedDense(nn.Module):
         return x + self.param("bias", nn.initializers.zeros, (members, self.features))[None]
 
 
+class Heads(nn.Module):
+    """K linear maps that share nothing: [B, K, I] -> [B, K, O]."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B K I"]) -> Float[Array, "B K O"]:
+        start = nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=0)
+        kernel = self.param("kernel", start, (*x.shape[1:], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[1], self.features))
+        return jnp.einsum("bki,kio->bko", x, kernel) + bias[None]
+
+
 class TabM(nn.Module):
     """A perceptron on embedded columns; with several members Gorishniy et al.'s "TabM" (2024), which uses 32.
 
@@ -109,16 +122,12 @@ class TabM(nn.Module):
         for i in range(self.depth):
             x = nn.relu(SharedDense(self.width, scatter=i == 0, name=f"layer{i}")(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        # The heads share nothing (Gorishniy et al., 2024).
-        start = nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=0)
-        kernel = self.param("head", start, (self.members, x.shape[-1], self.outputs))
-        bias = self.param("bias", nn.initializers.zeros, (self.members, self.outputs))
-        x = jnp.einsum("bkd,kdo->bko", x, kernel) + bias[None]
+        x = Heads(self.outputs, name="head")(x)
         if self.wide:
             plain = [jax.nn.one_hot(category[:, i], size) for i, size in enumerate(self.cardinalities)]
             if self.edges:
                 plain.append(piecewise_linear(number, self.edges).reshape(number.shape[0], -1))
-            linear = nn.Dense(self.outputs, kernel_init=nn.initializers.zeros, use_bias=False, name="wide")
+            linear = nn.Dense(self.outputs, kernel_init=nn.initializers.zeros, use_bias=False, name="wide_head")
             x = x + linear(jnp.concatenate(plain, axis=-1))[:, None]
         return x
 

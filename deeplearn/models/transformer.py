@@ -43,6 +43,11 @@ def attend(query: Array, key: Array, value: Array, visible: Bool[Array, "B T S"]
     return jnp.einsum("bhts,bshd->bthd", weights.astype(value.dtype), value), weights
 
 
+def norm(dtype: Any) -> nn.LayerNorm:
+    """Layer normalisation; like `layers.Normalise` it computes the mean before the variance."""
+    return nn.LayerNorm(dtype=dtype, use_fast_variance=False)
+
+
 class Attention(nn.Module):
     """Multi-head attention with one product for query, key and value together (self) or key and value (cross)."""
 
@@ -100,7 +105,7 @@ class Layer(nn.Module):
 
     def setup(self):
         self.self_attention = Attention(self.heads, self.width, self.dtype)
-        self.norms = [nn.LayerNorm(dtype=self.dtype) for _ in range(3 if self.cross else 2)]
+        self.norms = [norm(self.dtype) for _ in range(3 if self.cross else 2)]
         if self.cross:
             self.cross_attention = CrossAttention(self.heads, self.width, self.dtype)
         self.wide = nn.Dense(self.hidden, dtype=self.dtype, dot_general=dense)
@@ -162,7 +167,7 @@ class Transformer(nn.Module):
         self.decoder = [Layer(*common, cross=True, dtype=self.dtype) for _ in range(self.layers)]
         self.drop = nn.Dropout(self.dropout)
         if self.prenorm:
-            self.encoder_norm, self.decoder_norm = nn.LayerNorm(dtype=self.dtype), nn.LayerNorm(dtype=self.dtype)
+            self.encoder_norm, self.decoder_norm = norm(self.dtype), norm(self.dtype)
 
     def embed(self, tokens: Int[Array, "B T"], position: Int[Array, "B T"], longest: int, train: bool):
         """Scaled embeddings plus sinusoids: [B, T, D]."""

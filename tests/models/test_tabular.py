@@ -81,8 +81,8 @@ def test_the_wide_part_adds_a_linear_model():
     number, category = columns()
     model = TabM(EDGES, CARDINALITIES, members=2, wide=True)
     whole, variables = start(model, number, category)
-    kernel = jax.random.normal(jax.random.key(1), variables["params"]["wide"]["kernel"].shape)
-    changed = {"params": variables["params"] | {"wide": {"kernel": kernel}}}
+    kernel = jax.random.normal(jax.random.key(1), variables["params"]["wide_head"]["kernel"].shape)
+    changed = {"params": variables["params"] | {"wide_head": {"kernel": kernel}}}
     one_hot = [jax.nn.one_hot(category[:, i], size) for i, size in enumerate(CARDINALITIES)]
     plain = jnp.concatenate([*one_hot, piecewise_linear(number, EDGES).reshape(5, -1)], 1)
     found = model.apply(changed, number, category, train=False)
