@@ -111,6 +111,25 @@ def test_fingerprint_knows_content_not_batch_or_process(kind):
     assert source(kind, 301, 4, name="things", version="2").fingerprint()["sha256"] != print_["sha256"]
 
 
+def test_fingerprint_of_memory_knows_every_value():
+    columns = {
+        "x": np.zeros((2000, 3), np.float32),
+        "day": np.zeros(2000, "M8[D]"),
+        "town": np.full(2000, "Faro"),
+        "label": np.zeros(2000, np.int32),
+    }
+    before = Arrays(columns=columns, batch=4).fingerprint()
+    assert Arrays(columns={name: column.copy(order="F") for name, column in columns.items()}, batch=9).fingerprint() == (
+        before
+    )
+    seen = {before["sha256"]}
+    for name, value in (("x", 1), ("day", np.datetime64("2024-01-01")), ("town", "Oslo"), ("label", 1)):
+        changed = columns[name].copy()
+        changed[1234] = value
+        seen.add(Arrays(columns=columns | {name: changed}, batch=4).fingerprint()["sha256"])
+    assert len(seen) == 5
+
+
 def test_nbytes():
     assert Arrays(columns={"a": np.zeros((3, 2), np.uint8), "b": np.zeros(3, np.int32)}, batch=1).nbytes == 18
 
