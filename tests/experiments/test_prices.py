@@ -97,12 +97,11 @@ def test_an_own_file_gives_metrics_and_figures(own):
 
 
 def test_new_rows_get_a_price_and_an_interval(own):
-    from deeplearn.checkpoint import Store
+    from deeplearn.checkpoint import read
     from deeplearn.train import variables_of
 
     config, folder, _ = own
-    with Store(folder / "checkpoints") as store:
-        trained = Trained(config=config, folder=folder, variables=variables_of(store.arrays()[1]))
+    trained = Trained(config=config, folder=folder, variables=variables_of(read(folder / "checkpoints")[1]))
     new = folder / "new.csv"
     new.write_text("built,area,town\n2021-02-03,80,Nowhere\n,,Faro\n")
     rows = prices.apply(trained, [str(new)])
