@@ -7,6 +7,7 @@ take the newest step whose seal verifies (see `sealed`); Orbax itself restores f
 import contextlib
 import errno
 import logging
+import math
 import os
 import re
 import shutil
@@ -79,7 +80,7 @@ class Store:
         try:
             if sum(leaf.nbytes for leaf in jax.tree.leaves(state)) > shutil.disk_usage(self.folder).free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # Before the rest of the disk is taken, too.
-            self._orbax.save(sealed.partial(target), args=ocp.args.StandardSave(_flat(state)))
+            self._orbax.save(sealed.partial(target), args=ocp.args.StandardSave(flat(state)))
         except (OSError, ValueError) as error:
             raise self._not_saved(error) from error
         self._pending = self._thread.submit(self._finish, step, target, started)
@@ -151,10 +152,10 @@ class Store:
         if step is None:
             return None
         path = self.folder / str(step)
-        flat = _flat(target)
-        _compare(_saved(self._orbax, path), flat, path)
-        restored = self._orbax.restore(path, args=ocp.args.StandardRestore(flat))
-        return step, jax.tree.unflatten(jax.tree.structure(target), [restored[name] for name in flat])
+        wanted = flat(target)
+        _compare(_saved(self._orbax, path), wanted, path)
+        restored = self._orbax.restore(path, args=ocp.args.StandardRestore(wanted))
+        return step, jax.tree.unflatten(jax.tree.structure(target), [restored[name] for name in wanted])
 
     def _newest(self) -> int | None:
         """The newest step whose seal verifies. The first process chooses for all; its errors end the others, too."""
@@ -222,6 +223,9 @@ def _arrays(path: Path, shapes: Mapping[str, jax.ShapeDtypeStruct] | None, seeds
             if together:
                 leaves = {name: leaf.update(shape=(seeds, *leaf.shape)) for name, leaf in leaves.items()}
             _compare({name: saved[names[name]] for name in used}, leaves, path)
+        size = sum(math.prod(saved[names[name]].shape) * saved[names[name]].dtype.itemsize for name in used)
+        if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+            raise ConfigError(f"{path} would take {size / 2**30:,.0f} GiB of memory, more than this machine has.")
         target = {
             names[name]: jax.ShapeDtypeStruct(saved[names[name]].shape, saved[names[name]].dtype, sharding=here)
             for name in used
@@ -255,7 +259,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _flat(tree: PyTree) -> dict[str, jax.Array]:
+def flat(tree: PyTree) -> dict[str, jax.Array]:
     """path -> leaf: names survive where container types (optax's named tuples) would not."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(tree)

@@ -51,7 +51,8 @@ class Run:
 
 
 FREE = frozenset(
-    ("steps", "seeds", "together", "log_every", "eval_every", "save_every", "keep", "parallel", "mesh", "workdir")
+    {"steps", "seeds", "together", "parallel", "mesh", "workdir", "restart"}
+    | {"log_every", "eval_every", "save_every", "save_seconds", "keep"}
 )
 """Knobs that may differ when a run is resumed: they do not change the data or what the model is."""
 

@@ -36,7 +36,7 @@ def page(runs: Sequence[Record], out: Path) -> Path:
     from markupsafe import Markup
 
     engine = Environment(
-        loader=PackageLoader("deeplearn"),
+        loader=PackageLoader("deeplearn.record"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -21,7 +21,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_new_folder_is_stamped_and_latest_points_at_it(root: Path) -> None:
     first = open_run(None, Config(model="vit"), "classification")
-    second = open_run(None, Config(), "my/own/thing.py", {"rows": 3})
+    second = open_run(None, Config(), "my/own/thing.py", b"the code")
     assert first.parent == root / "classification"
     assert second.parent == root / "thing"
     assert (root / "latest").resolve() == second.resolve()
@@ -29,7 +29,7 @@ def test_a_new_folder_is_stamped_and_latest_points_at_it(root: Path) -> None:
     assert head["experiment"] == "classification"
     assert head["changed"] == ["model"]
     assert from_json(Config, head["config"]) == Config(model="vit")
-    assert json.loads((second / "env.json").read_text())["data"] == {"rows": 3}
+    assert (second / "experiment.py").read_bytes() == b"the code"
     assert (first / "command.txt").read_text().startswith("python ")
 
 
