@@ -1,22 +1,22 @@
 """Checkpoints: the only file that knows Orbax.
 
-A checkpoint counts only once it is sealed: after Orbax has committed `checkpoints/<step>/`, a manifest with the size
-and sha256 of every file is synced to disk and renamed into place. Restoring takes the newest step whose seal verifies,
-so a flipped byte leads to the older checkpoint, never to wrong numbers (Orbax itself restores flipped bytes silently).
+`Store` is for the one training that holds the folder's lock. `read` is for everybody else: it changes nothing. Both
+take the newest step whose seal verifies (see `sealed`); Orbax itself restores flipped bytes silently.
 """
 
+import contextlib
 import errno
-import hashlib
-import json
 import logging
+import math
 import os
 import re
 import shutil
-import sys
+import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -24,69 +24,92 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
+from deeplearn import files, sealed
 from deeplearn.errors import ConfigError, StorageError
+from deeplearn.lock import locked
+from deeplearn.sealed import say
 
-SEAL = "SEAL.json"
-DAMAGED = ".damaged"
+READS = 20
+"""Times that a reader looks again where the training has removed what it was about to read."""
 
 
 class Store:
-    """Saves in the background, seals, restores; use it as a context manager so that the last save is finished.
+    """Saves in the background, seals, restores; a context manager that holds the folder's lock and finishes the save.
 
-    Methods raise StorageError where the disk is full, read-only or holds nothing that can be trusted.
+    Entering and all methods raise StorageError where the disk is full, read-only or holds nothing that can be trusted;
+    entering raises ConfigError where another training has the folder.
     """
 
     def __init__(self, folder: Path, *, keep: int = 2):
         self.folder = folder.absolute()
         self._keep = keep
-        # What goes wrong is raised here, in one sentence; Orbax logs hundreds of lines about it besides.
-        logging.getLogger("absl").addFilter(_not_from_orbax)
-        self._orbax = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler())
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="seal")
         self._pending: Future[None] | None = None
         self.sealed: int | None = None
         """The newest step that is safe on disk."""
+        self.seconds = 0.0
+        """How long the last save took, from the call to the seal."""
 
     def __enter__(self) -> Self:
+        sealed.refuse_link(self.folder)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(locked(self.folder))
+            self._orbax = stack.enter_context(ocp.AsyncCheckpointer(_quiet(ocp.StandardCheckpointHandler())))
+            self._thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="seal"))
+            self._sweep()  # A killed run leaves unfinished copies, which would fill the disk.
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self.wait()
-        except StorageError as lost:
-            if error is None:
-                raise
-            _say(str(lost))  # The first error is the one to show; this one must not hide it.
-        finally:
-            self._thread.shutdown()
-            self._orbax.close()
+        with self._stack:
+            try:
+                self.wait()
+            except StorageError as lost:
+                if error is None:
+                    raise
+                say(str(lost))  # The first error is the one to show; this one must not hide it.
 
     def save(self, step: int, state: PyTree) -> None:
         """Copy the state to the host and return; writing and sealing go on in the background, one save at a time."""
         self.wait()
         target = self.folder / str(step)
-        if (target / SEAL).exists():
+        if target.exists():
             return
+        started = time.monotonic()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             if sum(leaf.nbytes for leaf in jax.tree.leaves(state)) > shutil.disk_usage(self.folder).free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # Before the rest of the disk is taken, too.
-            if target.exists() and jax.process_index() == 0:
-                shutil.rmtree(target)  # Committed by Orbax but never sealed: the run died in between.
-            self._orbax.save(target, args=ocp.args.StandardSave(_flat(state)))
+            self._orbax.save(sealed.partial(target), args=ocp.args.StandardSave(flat(state)))
         except (OSError, ValueError) as error:
             raise self._not_saved(error) from error
-        self._pending = self._thread.submit(self._finish, step, target)
+        self._pending = self._thread.submit(self._finish, step, target, started)
 
-    def _finish(self, step: int, target: Path) -> None:
+    def _finish(self, step: int, target: Path, started: float) -> None:
         self._orbax.wait_until_finished()
         if jax.process_index() == 0:  # Orbax commits, here, only what all processes have written.
-            seal(target)
-            for old in steps(self.folder)[: -self._keep]:
-                shutil.rmtree(self.folder / str(old), ignore_errors=True)
-        self.sealed = step
+            sealed.seal(sealed.partial(target), step, sealed.fit_hash(self.folder))
+            sealed.partial(target).rename(target)
+            files.sync(self.folder)
+            self._prune()
+        self.sealed, self.seconds = step, time.monotonic() - started
+
+    def _prune(self) -> None:
+        """Remove all but the newest, and what was damaged at steps that have been made again."""
+        kept = sealed.steps(self.folder)[-self._keep :]
+        for path, step, ending in sealed.ours(self.folder):
+            if (not ending and step < kept[0]) or (ending == sealed.DAMAGED and step <= kept[-1]):
+                sealed.remove(path)
+
+    def _sweep(self) -> None:
+        for path, _, ending in sealed.ours(self.folder) if jax.process_index() == 0 else ():
+            if ending.startswith(sealed.PARTIAL):
+                sealed.remove(path)
+
+    @property
+    def saving(self) -> bool:
+        """Whether a save is still under way."""
+        return self._pending is not None and not self._pending.done()
 
     def wait(self) -> None:
         """Return once the save under way is sealed."""
@@ -96,21 +119,27 @@ class Store:
         try:
             pending.result()
         except Exception as error:  # Orbax passes on what the disk says under various types.
-            for partial in self.folder.glob("*orbax-checkpoint-tmp*"):
-                shutil.rmtree(partial, ignore_errors=True)  # Else the unfinished copy keeps the disk full.
+            self._sweep()  # Else the unfinished copy keeps the disk full.
             raise self._not_saved(error) from error
 
     def _not_saved(self, error: Exception) -> StorageError:
         told = re.search(r"os_error_code='(\d+)'", str(error))  # TensorStore's way to pass the system's error on.
-        reason = os.strerror(int(told[1])) if told else getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = os.strerror(int(told[1])) if told else getattr(error, "strerror", None) or _first_line(error)
         safe = f"step {self.sealed} is safe" if self.sealed is not None else "older checkpoints are untouched"
         return StorageError(
             f"cannot write a checkpoint into {self.folder} ({reason}); {safe}; "
             "free space or choose another --workdir, and run again to resume."
         )
 
+    def clear(self) -> None:
+        """Remove all checkpoints, damaged ones too: the user wants to start again."""
+        for path, _, _ in sealed.ours(self.folder) if jax.process_index() == 0 else ():
+            sealed.remove(path)
+
     def restore(self, target: PyTree) -> tuple[int, PyTree] | None:
         """The newest checkpoint that verifies, placed as `target` says; None where there is none at all.
+
+        Newer ones that do not verify are set aside by renaming, as soon as there is an older one that does.
 
         Args:
             target: tree of ShapeDtypeStruct with shardings; any mesh will do, whatever the checkpoint was saved on.
@@ -123,121 +152,114 @@ class Store:
         if step is None:
             return None
         path = self.folder / str(step)
-        flat = _flat(target)
-        _compare(self._orbax.metadata(path).item_metadata.tree, flat, path)
-        restored = self._orbax.restore(path, args=ocp.args.StandardRestore(flat))
-        return step, jax.tree.unflatten(jax.tree.structure(target), [restored[name] for name in flat])
-
-    def arrays(self) -> tuple[int, dict[str, jax.Array]] | None:
-        """As `restore`, but as path -> array on the default device, where no target is known."""
-        step = self._newest()
-        if step is None:
-            return None
-        path = self.folder / str(step)
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        saved = self._orbax.metadata(path).item_metadata.tree
-        target = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here) for name, leaf in saved.items()}
-        return step, self._orbax.restore(path, args=ocp.args.StandardRestore(target))
+        wanted = flat(target)
+        _compare(_saved(self._orbax, path), wanted, path)
+        restored = self._orbax.restore(path, args=ocp.args.StandardRestore(wanted))
+        return step, jax.tree.unflatten(jax.tree.structure(target), [restored[name] for name in wanted])
 
     def _newest(self) -> int | None:
         """The newest step whose seal verifies. The first process chooses for all; its errors end the others, too."""
-        if jax.process_count() == 1:
-            return self._choose()
         chosen = self._choose() if jax.process_index() == 0 else None
+        if jax.process_count() == 1:
+            return chosen
         step = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if chosen is None else chosen)))
         return None if step < 0 else step
 
     def _choose(self) -> int | None:
-        """Verify from the newest step down; damaged ones are set aside by renaming, never deleted."""
-        found = steps(self.folder)
-        for step in reversed(found):
+        chosen, faults = sealed.newest(self.folder)
+        for step, fault in faults.items():
             path = self.folder / str(step)
-            fault = verify(path)
-            if fault is None:
-                why = "its seal verifies" if step == found[-1] else "the newest whose seal verifies"
-                _say(f"restoring step {step} from {path} ({why})")
-                return step
-            aside = path.with_name(path.name + DAMAGED)
-            shutil.rmtree(aside, ignore_errors=True)
+            aside = path.with_name(path.name + sealed.DAMAGED)
+            sealed.remove(aside)
             path.rename(aside)
-            _say(f"checkpoint {step} is damaged ({fault}); set aside as {aside}")
-        if found:
-            raise StorageError(
-                f"no checkpoint in {self.folder} verifies; restore it from a copy, or start again in a new --workdir."
-            )
-        return None
+            say(f"checkpoint {step} is damaged ({fault}); set aside as {aside}")
+        return chosen
+
+
+def read(
+    folder: Path, shapes: Mapping[str, jax.ShapeDtypeStruct] | None = None, *, seeds: int = 1
+) -> tuple[int, dict[str, jax.Array]] | None:
+    """(step, path -> array on the default device) of the newest checkpoint that verifies; None where there is none.
+
+    Only what prediction needs is read: step, params/, extra/ and the averages that an optimizer keeps. Nothing on disk
+    is changed, so a training may be at work there.
+
+    Args:
+        shapes: the "params/..." and "extra/..." of the model that is to take them, compared before memory is taken.
+        seeds: that may have trained together; every leaf then has one more axis [S] in front.
+
+    Raises:
+        ConfigError: the checkpoint is one of another model.
+        StorageError: there are checkpoints, but none that verifies.
+    """
+    sealed.refuse_link(folder)
+    for _ in range(READS):
+        step, faults = sealed.newest(folder)
+        for bad, fault in faults.items():
+            say(f"checkpoint {bad} in {folder} is damaged ({fault})")
+        path = folder.absolute() / str(step)
+        if step is None and not sealed.steps(folder):
+            return None
+        try:
+            return step, _arrays(path, shapes, seeds)
+        except ConfigError:
+            raise
+        except Exception as error:  # Orbax has no type of its own for what it cannot read.
+            if path.exists():
+                raise StorageError(f"cannot read {path} ({_first_line(error)}); restore it from a copy.") from error
+    raise StorageError(f"the checkpoints in {folder} change faster than they can be read; try again.")
+
+
+def _arrays(path: Path, shapes: Mapping[str, jax.ShapeDtypeStruct] | None, seeds: int) -> dict[str, jax.Array]:
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with ocp.Checkpointer(_quiet(ocp.PyTreeCheckpointHandler())) as orbax:
+        saved = _saved(orbax, path)
+        names = {name.removeprefix("state/"): name for name in saved}
+        used = [name for name in names if name == "step" or name.startswith(("params/", "extra/")) or _averaged(name)]
+        if shapes is not None:
+            together = len(saved[names["step"]].shape) == 1
+            leaves = {"step": jax.ShapeDtypeStruct((), np.int32), **shapes}
+            leaves |= {name: leaves[_averaged(name)] for name in used if _averaged(name) in leaves}
+            if together:
+                leaves = {name: leaf.update(shape=(seeds, *leaf.shape)) for name, leaf in leaves.items()}
+            _compare({name: saved[names[name]] for name in used}, leaves, path)
+        size = sum(math.prod(saved[names[name]].shape) * saved[names[name]].dtype.itemsize for name in used)
+        if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+            raise ConfigError(f"{path} would take {size / 2**30:,.0f} GiB of memory, more than this machine has.")
+        target = {
+            names[name]: jax.ShapeDtypeStruct(saved[names[name]].shape, saved[names[name]].dtype, sharding=here)
+            for name in used
+        }
+        how = ocp.checkpoint_utils.construct_restore_args(target)
+        found = orbax.restore(path, args=ocp.args.PyTreeRestore(target, how, partial_restore=True))
+    return {name: found[names[name]] for name in used}
+
+
+def _averaged(name: str) -> str:
+    """The parameter whose average an optimizer keeps under this name, or nothing."""
+    return "params/" + name.partition("/average/")[2] if name.startswith("opt/") and "/average/" in name else ""
+
+
+def _saved(orbax: Any, path: Path) -> dict[str, Any]:
+    """name -> what says shape and type, of a checkpoint's leaves."""
+    return orbax.metadata(path).item_metadata.tree
+
+
+def _quiet(handler: Any) -> Any:
+    """What goes wrong is raised here, in one sentence; Orbax logs hundreds of lines about it besides."""
+    logging.getLogger("absl").addFilter(_not_from_orbax)
+    return handler
 
 
 def _not_from_orbax(record: logging.LogRecord) -> bool:
     return "orbax" not in record.pathname
 
 
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def steps(folder: Path) -> list[int]:
-    """Steps with a committed checkpoint, sealed or not, oldest first."""
-    return sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit()) if folder.is_dir() else []
-
-
-def seal(path: Path) -> None:
-    """Write the manifest of a committed checkpoint; everything is synced first, so that power may fail at any time."""
-    files = _files(path)
-    for name in files:
-        _sync(path / name)
-    for folder in [entry for entry in path.rglob("*") if entry.is_dir()]:
-        _sync(folder)
-    manifest = {name: {"size": (path / name).stat().st_size, "sha256": _sha256(path / name)} for name in files}
-    draft = path / f"{SEAL}.tmp"
-    draft.write_text(json.dumps(manifest, indent=1))
-    _sync(draft)
-    draft.rename(path / SEAL)
-    _sync(path)
-    _sync(path.parent)
-
-
-def verify(path: Path) -> str | None:
-    """What is wrong with a checkpoint, or None. Reads every byte; symbolic links and foreign files are faults too."""
-    try:
-        manifest = json.loads((path / SEAL).read_text())
-        claimed = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in manifest.items()}
-    except FileNotFoundError:
-        return "it was never sealed: the run stopped while saving"
-    except (ValueError, KeyError, TypeError, AttributeError, OSError):
-        return "its seal is unreadable"
-    if any(entry.is_symlink() for entry in path.rglob("*")):
-        return "it holds a symbolic link"
-    found = set(_files(path))
-    if odd := sorted(found ^ set(claimed)):
-        return f"{odd[0]} is {'not in the seal' if odd[0] in found else 'missing'}"
-    for name, (size, digest) in claimed.items():
-        if (path / name).stat().st_size != size or _sha256(path / name) != digest:
-            return f"{name} has changed"
-    return None
-
-
-def _files(path: Path) -> list[str]:
-    """Relative names of all regular files but the seal."""
-    return sorted(
-        str(file.relative_to(path)) for file in path.rglob("*") if file.is_file() and not file.name.startswith(SEAL)
-    )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _flat(tree: PyTree) -> dict[str, jax.Array]:
+def flat(tree: PyTree) -> dict[str, jax.Array]:
     """path -> leaf: names survive where container types (optax's named tuples) would not."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(tree)

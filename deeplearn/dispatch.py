@@ -1,7 +1,8 @@
 """How steps reach the device: several in one compiled loop where that is faster, else one by one.
 
 A loop's trip count is an argument: however a run is cut into dispatches, the same loop body runs, and so a resumed run
-has the same bits as an uninterrupted one.
+has the same bits as an uninterrupted one. For the same reason the metrics of a line of the log are added up on the
+device, step by step.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import struct
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, PyTree
 
@@ -19,7 +21,7 @@ from deeplearn.data.source import Arrays, Source, prefetch
 from deeplearn.errors import ConfigError
 from deeplearn.experiment import Experiment, Run
 from deeplearn.metrics import Metric
-from deeplearn.step import State, accumulated, train_step
+from deeplearn.step import State, train_step
 from deeplearn.task import Batch, Task
 
 LONGEST = 256
@@ -27,14 +29,32 @@ LONGEST = 256
 RESIDENT_BYTES = 2**30
 """In-memory data up to this size is copied to the device once; the batches are then gathered there."""
 
-Sent = tuple[dict[str, Metric], Array]
-"""What a dispatch tells: the summed metrics of its steps, and the non-finite updates in a row at its end."""
+
+class Running(struct.PyTreeNode):
+    """All that a training under way has to remember, on the device and in its checkpoints."""
+
+    state: State
+    sums: dict[str, Metric]
+    """Metrics of the steps since the last line of the log."""
 
 
-def dispatcher(
-    experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mesh, shardings: PyTree
-) -> Callable[[State, int, int], tuple[State, Sent]]:
-    """(state, first step, count) -> (state, summed metrics, non-finite updates in a row)."""
+Dispatch = Callable[[Running, int, int], tuple[Running, Array]]
+"""(running, first step, count) -> (running, non-finite updates in a row at its end)."""
+
+
+def running_shapes(experiment: Experiment, seeds: Sequence[int], start: Callable[[Array], State]) -> Running:
+    """Shapes of what `start(seed)` begins; the metrics' follow from a step."""
+    batch = jax.tree.map(jnp.asarray, experiment.train.at(0))
+
+    def shapes(seed: Array) -> Running:
+        state = start(seed)
+        return Running(state=state, sums=train_step(experiment.task, experiment.optimizer, state, batch, seed)[1])
+
+    return jax.eval_shape(shapes if len(seeds) == 1 else jax.vmap(shapes), seed_array(seeds))
+
+
+def dispatcher(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mesh, shardings: PyTree) -> Dispatch:
+    """What trains some steps; `shardings` are those of a `Running`."""
     source, lanes = experiment.train, len(seeds)
     resident = isinstance(source, Arrays) and source.nbytes <= RESIDENT_BYTES
     if lanes > 1 and not resident:
@@ -52,12 +72,12 @@ def dispatcher(
         sources = [reseeded(source, s) for s in seeds]
         shape = (LONGEST, *_stacked([s.rows(0) for s in sources]).shape)
 
-        def looped(state: State, first: int, count: int) -> tuple[State, Sent]:
+        def looped(running: Running, first: int, count: int) -> tuple[Running, Array]:
             # One shape, one compilation; rows past `count` are never read.
             index = np.zeros(shape, np.int32)
             for i in range(count):
                 index[i] = _stacked([s.rows(first + i) for s in sources])
-            return program(state, whole, parallel.put({"index": index}, rows_at), seed, jnp.int32(count))
+            return program(running, whole, parallel.put({"index": index}, rows_at), seed, jnp.int32(count))
 
         return looped
 
@@ -67,7 +87,7 @@ def dispatcher(
         source,
         seeds,
         run.steps,
-        lambda state, rows: program(state, whole, put(rows, rows_at), seed, jnp.int32(1)),
+        lambda running, rows: program(running, whole, put(rows, rows_at), seed, jnp.int32(1)),
         resident,
     )
 
@@ -83,23 +103,20 @@ def _shared(source: Source, mesh: Mesh) -> tuple[Source, Callable[[PyTree, Named
     return dataclasses.replace(source, process_index=index, process_count=count), parallel.put_share
 
 
-def _one_by_one(
-    source: Source, seeds: Sequence[int], stop: int, program: Callable, resident: bool
-) -> Callable[[State, int, int], tuple[State, Sent]]:
+def _one_by_one(source: Source, seeds: Sequence[int], stop: int, program: Callable, resident: bool) -> Dispatch:
     """Dispatch step by step: batches prepared by a thread, or row numbers alone where the columns are on the device."""
     sources = [reseeded(source, seed) for seed in seeds]
     batches: Iterator[Batch] | None = None
 
-    def call(state: State, first: int, count: int) -> tuple[State, Sent]:
+    def call(running: Running, first: int, count: int) -> tuple[Running, Array]:
         nonlocal batches
         if batches is None and not resident:
             batches = prefetch(source, first, stop)
-        total = skipped = None
+        skipped = jnp.int32(0)
         for step in range(first, first + count):
             rows = {"index": _stacked([s.rows(step) for s in sources])} if resident else next(batches)
-            state, (sums, skipped) = program(state, jax.tree.map(lambda x: x[None], rows))
-            total = accumulated(total, sums)
-        return state, (total, skipped)
+            running, skipped = program(running, jax.tree.map(lambda x: x[None], rows))
+        return running, skipped
 
     return call
 
@@ -124,43 +141,37 @@ def convolves(experiment: Experiment) -> bool:
 def several_steps(
     task: Task, optimizer: optax.GradientTransformation, microbatches: int = 1, *, several: bool = True
 ) -> Callable:
-    """`count` train steps as one program `(state, columns, rows, seed, count, axis) -> (state, (sums, state.skipped))`.
+    """`count` train steps as one program `(running, columns, rows, seed, count, axis) -> (running, state.skipped)`.
 
     `rows` are whole batches [K, B, ...] where `columns` is empty, else `{"index": [K, B]}` into the columns [N, ...].
     Without `several`, the program is one step without a loop around it, and K is 1.
     """
 
-    def steps(state: State, columns: Batch, rows: Batch, seed: Array, count: Array, *, axis: str | None) -> tuple:
-        def one(i: Array, carry: tuple[State, dict[str, Metric]]) -> tuple[State, dict[str, Metric]]:
-            state, sums = carry
-            state, metrics = step(state, i)
-            return state, jax.tree.map(jnp.add, sums, metrics)
-
-        def step(state: State, i: Array) -> tuple[State, dict[str, Metric]]:
+    def steps(running: Running, columns: Batch, rows: Batch, seed: Array, count: Array, *, axis: str | None) -> tuple:
+        def one(i: Array, running: Running) -> Running:
             batch = {name: column[i] for name, column in rows.items()}
             if columns:
                 index = batch["index"]
                 batch = {name: jnp.take(column, index, axis=0) for name, column in columns.items()}
                 batch |= {"index": index, "mask": jnp.ones(index.shape, jnp.float32)}
-            return train_step(task, optimizer, state, batch, seed, axis=axis, microbatches=microbatches)
+            state, metrics = train_step(
+                task, optimizer, running.state, batch, seed, axis=axis, microbatches=microbatches
+            )
+            return Running(state=state, sums=jax.tree.map(jnp.add, running.sums, metrics))
 
-        if not several:
-            state, metrics = step(state, 0)
-            return state, (metrics, state.skipped + 0)
-        shapes = jax.eval_shape(step, state, jnp.int32(0))[1]
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        state, sums = jax.lax.fori_loop(0, count, one, (state, zeros))
+        running = jax.lax.fori_loop(0, count, one, running) if several else one(jnp.int32(0), running)
         # A copy: the state's own leaf is given away to the next dispatch.
-        return state, (sums, state.skipped + 0)
+        return running, running.state.skipped + 0
 
     return steps
 
 
 def _over_lanes(steps: Callable) -> Callable:
-    """`several_steps` for stacked states [S, ...], rows [K, S, B] and seeds [S]; the columns are shared."""
+    """`several_steps` for stacked leaves [S, ...], rows [K, S, B] and seeds [S]; the columns are shared."""
 
-    def lanes(state: State, columns: Batch, rows: Batch, seed: Array, count: Array, *, axis: str | None) -> tuple:
-        return jax.vmap(lambda s, r, k: steps(s, columns, r, k, count, axis=axis), in_axes=(0, 1, 0))(state, rows, seed)
+    def lanes(running: Running, columns: Batch, rows: Batch, seed: Array, count: Array, *, axis: str | None) -> tuple:
+        one = lambda s, r, k: steps(s, columns, r, k, count, axis=axis)  # noqa: E731
+        return jax.vmap(one, in_axes=(0, 1, 0))(running, rows, seed)
 
     return lanes
 

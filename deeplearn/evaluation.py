@@ -18,7 +18,13 @@ from deeplearn.task import Batch, Task, Variables
 
 
 def evaluate(
-    experiment: Experiment, variables: Variables, mesh: Mesh, *, final: bool = True, lanes: int = 1
+    experiment: Experiment,
+    variables: Variables,
+    mesh: Mesh,
+    *,
+    final: bool = True,
+    lanes: int = 1,
+    between: Callable[[], None] = lambda: None,
 ) -> Results:
     """The metrics of all evaluations over every example once.
 
@@ -26,6 +32,7 @@ def evaluate(
         variables: leaves [S, ...] where lanes > 1.
         final: also those that are to be looked at once only.
         lanes: number of models stacked in `variables`.
+        between: called between batches, by all processes equally often; what it raises ends the evaluation.
 
     Returns:
         `{"<evaluation>/<metric>": value}`, and a list of values [S] per name where lanes > 1.
@@ -34,7 +41,7 @@ def evaluate(
     for name, evaluation in experiment.evaluations.items():
         if evaluation.final and not final:
             continue
-        sums, predictions = _one_pass(experiment.task, variables, evaluation, mesh, lanes)
+        sums, predictions = _one_pass(experiment.task, variables, evaluation, mesh, lanes, between)
         values = values_of(sums, lanes)
         if evaluation.score is not None:
             scores = [evaluation.score(*lane) for lane in predictions]
@@ -44,7 +51,12 @@ def evaluate(
 
 
 def _one_pass(
-    task: Task, variables: Variables, evaluation: Evaluation, mesh: Mesh, lanes: int
+    task: Task,
+    variables: Variables,
+    evaluation: Evaluation,
+    mesh: Mesh,
+    lanes: int,
+    between: Callable[[], None],
 ) -> tuple[dict[str, Metric], list[tuple[PyTree, Batch]]]:
     """Summed metrics, and per lane (predictions, columns) of all examples where there is a score."""
     measure, predict = eval_program(task, mesh, lanes, with_predictions=evaluation.score is not None)
@@ -52,6 +64,7 @@ def _one_pass(
     seen: list[tuple[PyTree, Batch]] = []
     rows = mesh.shape["data"] * mesh.shape["fsdp"]
     for batch in evaluation.source.once():
+        between()
         # A batch that does not divide among the devices is evaluated whole on each: right, if not fast.
         where = parallel.on_rows(mesh) if len(batch["mask"]) % rows == 0 else parallel.replicated(mesh)
         placed = parallel.put(batch, where)

@@ -32,7 +32,9 @@ class Run:
     eval_every: int | None = None
     """Steps between evaluations; by default only after the last step."""
     save_every: int | None = None
-    """Steps between checkpoints; by default only after the last step."""
+    """Steps between checkpoints; by default `save_seconds` alone says when, and the last step is saved."""
+    save_seconds: float | None = 300.0
+    """Seconds between checkpoints, so that a killed run loses minutes; more where saving would take over 1 % of it."""
     keep: int = 2
     """Newest checkpoints to keep."""
     microbatches: int = 1
@@ -43,11 +45,14 @@ class Run:
     """Devices by axis, such as data=4,fsdp=2 or data=2,tensor=4; by default all on data."""
     workdir: Path | None = None
     """Run folder; by default a new one under runs/. A folder with checkpoints is resumed."""
+    restart: bool = False
+    """Start again at step 0, and remove the checkpoints in --workdir first."""
     optimizer: Optimizer = field(default_factory=Optimizer)
 
 
 FREE = frozenset(
-    ("steps", "seeds", "together", "log_every", "eval_every", "save_every", "keep", "parallel", "mesh", "workdir")
+    {"steps", "seeds", "together", "parallel", "mesh", "workdir", "restart"}
+    | {"log_every", "eval_every", "save_every", "save_seconds", "keep"}
 )
 """Knobs that may differ when a run is resumed: they do not change the data or what the model is."""
 

@@ -6,22 +6,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
 from deeplearn import parallel
 from deeplearn.checkpoint import Store
 from deeplearn.config import to_json
-from deeplearn.dispatch import LONGEST, Sent, dispatcher, reseeded, seed_array
+from deeplearn.dispatch import LONGEST, Dispatch, Running, dispatcher, reseeded, running_shapes, seed_array
 from deeplearn.errors import NumericalError
 from deeplearn.evaluation import evaluate
 from deeplearn.experiment import FREE, Experiment, Run
-from deeplearn.interrupt import Interrupted, signals
+from deeplearn.interrupt import Interrupted, Stop, signals
 from deeplearn.metrics import Metric, Results, lane_of, scalars, values_of
 from deeplearn.record import fitfile
 from deeplearn.record.log import Log, log_to
@@ -29,6 +30,8 @@ from deeplearn.step import PATIENCE, State, init, nonfinite_leaves, variables
 
 DISPATCH_SECONDS = 0.5
 """A dispatch should last about this long: the log stays alive, and a stop signal is answered within seconds."""
+AUTOSAVE_SHARE = 0.01
+"""Saves by time come so seldom that they take at most this share of it, counted from the call to the seal."""
 
 
 def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] | None = None) -> tuple[State, Results]:
@@ -43,40 +46,62 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
         The final state, and the results of all evaluations at the last step.
 
     Raises:
-        ConfigError: knobs that contradict each other, or a folder that holds a fit with other knobs or data.
+        ConfigError: knobs that contradict each other, a folder that holds a fit with other knobs or data, or in which
+            another training is at work.
         NumericalError: `PATIENCE` non-finite updates in a row; names the steps and the leaves.
         StorageError: the disk is full or read-only; older checkpoints are intact.
-        Interrupted: SIGTERM or Ctrl-C, after a checkpoint was sealed.
+        Interrupted: SIGTERM, SIGHUP or Ctrl-C, after a checkpoint was sealed.
     """
     seeds = (run.seed,) if seeds is None else tuple(seeds)
     mesh = parallel.make_mesh(run.mesh)
     parallel.check(mesh, run.parallel, run.batch, run.microbatches)
-    if jax.process_index() == 0:
-        fitfile.admit(folder, started_with(experiment, run), experiment.assets, FREE)
     told = parallel.refuse_parts(experiment.task.couples, collections(experiment), mesh, run.parallel, run.microbatches)
     with ExitStack() as stack:
         store = stack.enter_context(Store(folder / "checkpoints", keep=run.keep))
-        stopping = stack.enter_context(signals())
-        first, shardings = begin(experiment, run, seeds, mesh, store)
-        log = stack.enter_context(log_to(folder, run.steps))
-        log.start(int(_first(first.step)), run.batch * len(seeds))
-        if told:
-            log.say(told)
-        dispatch = dispatcher(experiment, run, seeds, mesh, shardings)
-        state, results = first, {}
-        for done, state, signal in _train(experiment, run, seeds, first, dispatch, stopping, log):
-            last = done == run.steps
-            if last or _due(run.eval_every, done):
-                results = evaluate(experiment, variables(state), mesh, final=last, lanes=len(seeds))
-                log.write(done, scalars(results))
-            if last or _due(run.save_every, done) or signal:
-                store.save(done, state)
-            if signal and not last:
+        stop = stack.enter_context(signals())
+        with stop.at_once(f"before its first step; start again with --workdir {folder}"):
+            if run.restart:
+                store.clear()
+            if jax.process_index() == 0:
+                fitfile.admit(folder, started_with(experiment, run), experiment.assets, FREE, again=run.restart)
+            running, shardings = begin(experiment, run, seeds, mesh, store)
+            start, results = int(_first(running.state.step)), {}
+            log = stack.enter_context(log_to(folder, run.steps))
+            again = start > 0 and _to_evaluate(run, start)
+            log.start(start, run.batch * len(seeds), again=again)
+            if told:
+                log.say(told)
+            dispatch = dispatcher(experiment, run, seeds, mesh, shardings)
+
+        def measure(done: int, running: Running) -> Results:
+            try:
+                with stop.at_once(_saved(done, folder)):
+                    results = evaluate(
+                        experiment,
+                        variables(running.state),
+                        mesh,
+                        final=done >= run.steps,
+                        lanes=len(seeds),
+                        between=stop.check,
+                    )
+            except Interrupted:
+                store.save(done, running)
+                raise
+            log.write(done, scalars(results))
+            return results
+
+        if again:  # The run was stopped after it had saved and before it had written down what it measured.
+            results = measure(start, running)
+        pauses = _pauses(run, stop, store)
+        for done, running, pause in _train(experiment, run, seeds, running, dispatch, pauses, log):  # noqa: B020
+            if pause.save:  # First: evaluations may be long, and a stop must not lose the steps before them.
+                store.save(done, running)
+            if pause.signal and done < run.steps:
                 store.wait()
-                raise Interrupted(signal, done, folder)
-    if not results:  # Resumed at the last step: nothing was left to train.
-        results = evaluate(experiment, variables(state), mesh, final=True, lanes=len(seeds))
-    return state, results
+                raise Interrupted(pause.signal, _saved(done, folder))
+            if pause.evaluate:
+                results = measure(done, running)
+    return running.state, results
 
 
 def started_with(experiment: Experiment, run: Run) -> dict[str, Any]:
@@ -103,24 +128,36 @@ def data_of(experiment: Experiment) -> dict[str, Any]:
     return {"train": experiment.train.fingerprint()} | held
 
 
-def begin(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mesh, store: Store) -> tuple[State, PyTree]:
-    """The restored or initial state, and its placements; shapes first: no device ever holds a large model whole."""
+def _saved(step: int, folder: Path) -> str:
+    return f"after step {step}, checkpoint saved; resume with --workdir {folder}"
+
+
+def begin(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mesh, store: Store) -> tuple[Running, Running]:
+    """The restored or first state, and its placements; shapes first: no device ever holds a large model whole."""
 
     def start(seed: Array) -> State:
         return init(experiment.task, experiment.optimizer, seed, example)
 
     example = jax.tree.map(jnp.asarray, experiment.train.at(0))
-    build = start if len(seeds) == 1 else jax.vmap(start)
-    keys = seed_array(seeds)
-    shapes = jax.eval_shape(build, keys)
-    shardings = parallel.placements(shapes, mesh, experiment.rules)
-    target = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
+    shapes = running_shapes(experiment, seeds, start)
+    where = Running(
+        state=parallel.placements(shapes.state, mesh, experiment.rules),
+        sums=jax.tree.map(lambda _: parallel.replicated(mesh), shapes.sums),
+    )
+    target = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, where)
     restored = store.restore(target)
     if restored is not None:
-        return restored[1], shardings
+        return restored[1], where
     # Initialisation runs once: on a CPU, optimising its random numbers takes longer than drawing them unoptimised.
     quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    return jax.jit(build, out_shardings=shardings, compiler_options=quick)(keys), shardings
+    build = start if len(seeds) == 1 else jax.vmap(start)
+    state = jax.jit(build, out_shardings=where.state, compiler_options=quick)(seed_array(seeds))
+    return Running(state=state, sums=_zeros(where.sums, shapes.sums)), where
+
+
+def _zeros(where: PyTree, like: PyTree) -> PyTree:
+    """Sums of nothing, placed."""
+    return jax.tree.map(lambda sharding, leaf: parallel.put(np.zeros(leaf.shape, leaf.dtype), sharding), where, like)
 
 
 def _first(value: Array) -> Array:
@@ -132,47 +169,85 @@ def _due(every: int | None, step: int) -> bool:
     return every is not None and step % every == 0
 
 
+def _to_evaluate(run: Run, step: int) -> bool:
+    return step >= run.steps or _due(run.eval_every, step)
+
+
+class Pause(NamedTuple):
+    """What is to be done between two dispatches."""
+
+    save: bool
+    evaluate: bool
+    signal: int | None
+
+
+def _pauses(run: Run, stop: Stop, store: Store) -> Callable[[int], Pause]:
+    """Steps done -> what is to be done there."""
+    saved = time.monotonic()
+
+    def late(done: int) -> bool:
+        """Whether too much work would be lost; saving is to cost less than `AUTOSAVE_SHARE` of the time."""
+        if run.save_seconds is None or store.saving:
+            return False
+        over = time.monotonic() - saved > max(run.save_seconds, store.seconds / AUTOSAVE_SHARE)
+        if jax.process_count() == 1:
+            return over
+        # Clocks differ, so the first process decides, where a line of the log makes all wait anyway.
+        return _due(run.log_every, done) and bool(multihost_utils.broadcast_one_to_all(np.int32(over)))
+
+    def at(done: int) -> Pause:
+        nonlocal saved
+        number = stop.asked()
+        save = bool(done == run.steps or _due(run.save_every, done) or number or late(done))
+        if save:
+            saved = time.monotonic()
+        return Pause(save, _to_evaluate(run, done), number)
+
+    return at
+
+
 def _train(
     experiment: Experiment,
     run: Run,
     seeds: Sequence[int],
-    state: State,
-    dispatch: Callable[[State, int, int], tuple[State, Sent]],
-    stopping: Callable[[int], int | None],
+    running: Running,
+    dispatch: Dispatch,
+    pausing: Callable[[int], Pause],
     log: Log,
-) -> Iterator[tuple[int, State, int | None]]:
-    """Train from `state` to the last step; yield (step, state, signal) where the caller has to do with the state.
+) -> Iterator[tuple[int, Running, Pause]]:
+    """Train to the last step; yield (step, running, pause) where the caller has something to do.
 
     The next dispatch is sent before the metrics of the last one are read: the device never waits for the log.
     """
-    done = int(_first(state.step))
-    sent: tuple[int, Sent] | None = None
-    window: dict[str, Metric] | None = None
+    done = int(_first(running.state.step))
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), running.sums)
+    where = jax.tree.map(lambda leaf: leaf.sharding, running.sums)
+    sent: tuple[int, dict[str, Metric] | None, Array] | None = None
     length, since = 1, time.perf_counter()
 
     def settle() -> None:
-        nonlocal window, sent
+        nonlocal sent
         if sent is None:
             return
-        end, (sums, skipped) = sent
-        sent = None
-        sums = jax.device_get(sums)
-        window = sums if window is None else jax.tree.map(np.add, window, sums)
+        (end, sums, skipped), sent = sent, None
         if np.max(skipped) >= PATIENCE:
-            raise NumericalError(_diverged(experiment, seeds, state))
+            raise NumericalError(_diverged(experiment, seeds, running.state))
         log.progress(end)
-        if end % run.log_every == 0 or end == run.steps:
-            values = scalars(values_of(window, len(seeds)))
+        if sums is not None:
+            values = scalars(values_of(jax.device_get(sums), len(seeds)))
             log.write(end, {f"train/{name}": value for name, value in values.items() if value or name != "skipped"})
-            window = None
 
     while done < run.steps:
         stops = (run.log_every, run.eval_every, run.save_every)
         count = min(length, run.steps - done, *(every - done % every for every in stops if every))
-        state, news = dispatch(state, done, count)
+        running, skipped = dispatch(running, done, count)
         settle()  # of the dispatch before
         done += count
-        sent = (done, news)
+        sent = (done, None, skipped)
+        if _due(run.log_every, done) or done == run.steps:
+            # The sums leave the training here: the next dispatch, which takes its arguments' memory, must not get them.
+            sent = (done, running.sums, skipped)
+            running = running.replace(sums=jax.tree.map(parallel.put, zeros, where))
         now = time.perf_counter()
         # The first dispatches measure: one step (with compilation), then longer ones up to the wanted duration.
         # Several processes must cut alike, and their clocks differ: one step at a time.
@@ -183,10 +258,10 @@ def _train(
         elif now - since > 2 * DISPATCH_SECONDS:
             length = max(length // 2, 1)
         since = now
-        signal = stopping(done)
-        if done == run.steps or _due(run.eval_every, done) or _due(run.save_every, done) or signal:
+        pause = pausing(done)
+        if any(pause):
             settle()
-            yield done, state, signal
+            yield done, running, pause
             since = time.perf_counter()
 
 

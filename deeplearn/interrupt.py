@@ -1,52 +1,101 @@
-"""SIGTERM and Ctrl-C as a question the loop asks between dispatches, so that a run saves before it exits."""
+"""SIGTERM, SIGHUP and Ctrl-C: a question that the loop asks between dispatches, so that a run saves before it exits;
+an exception at once where there is nothing to save."""
 
+import itertools
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
-
-import jax
-from jax.experimental import multihost_utils
 
 from deeplearn.errors import DeeplearnError
 
+NUMBERS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+Handler = Callable[[int, FrameType | None], None]
+
 
 class Interrupted(DeeplearnError):
-    """The run stopped on a signal after its checkpoint was sealed; the exit code is the shell's 128 + signal."""
+    """The run stopped on a signal; the exit code is the shell's 128 + signal."""
 
-    def __init__(self, number: int, step: int, folder: Path):
-        super().__init__(
-            f"stopped by {signal.Signals(number).name} after step {step}, checkpoint saved; "
-            f"resume with --workdir {folder}"
-        )
+    def __init__(self, number: int, told: str):
+        super().__init__(f"stopped by {signal.Signals(number).name} {told}")
         self.exit_code = 128 + number
 
 
 @contextmanager
-def signals() -> Iterator[Callable[[int], int | None]]:
-    """A function of the step that tells the signal to stop on, if any. A second Ctrl-C interrupts at once.
+def promptly(told: str) -> Iterator[None]:
+    """Inside, a signal raises Interrupted at once; `told` completes "stopped by SIGTERM ..."."""
 
-    With several processes JAX's own notifier listens to SIGTERM and makes all of them agree on one step; a Python
-    handler would displace it, so none is installed. The step must then be asked about equally often by all.
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number, told)
+
+    with _handled(stop):
+        yield
+
+
+class Stop:
+    """What `signals` hands out: whether, and how, to stop."""
+
+    def __init__(self, asked: Callable[[], int | None]):
+        self.asked = asked
+        """The signal to stop on, if any. Several processes have to ask equally often, and get the same answer."""
+        self.told: str | None = None
+        """Not None inside `at_once`."""
+
+    def check(self) -> None:
+        """Raise Interrupted if there was a signal: for `at_once`, between pieces of work that take seconds."""
+        if number := self.asked():
+            raise Interrupted(number, self.told or "")
+
+    @contextmanager
+    def at_once(self, told: str) -> Iterator[None]:
+        """Inside, a signal raises Interrupted: in one process wherever it is, in several where they `check`."""
+        self.told = told
+        try:
+            self.check()
+            yield
+        finally:
+            self.told = None
+
+
+@contextmanager
+def signals() -> Iterator[Stop]:
+    """Note signals, so that they can be asked for. A second Ctrl-C interrupts at once.
+
+    With several processes JAX's own notifier listens to SIGTERM and makes all of them agree when to stop; a Python
+    handler would displace it, so none is installed.
     """
-    received: list[int] = []
+    import jax  # The command line handles signals before it can wait for this import.
+    from jax.experimental.multihost_utils import reached_preemption_sync_point
+
     if jax.process_count() > 1:
-        yield lambda step: signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else None
+        asked = itertools.count()
+        yield Stop(lambda: signal.SIGTERM if reached_preemption_sync_point(next(asked)) else None)
         return
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda step: None
-        return
+    received: list[int] = []
+    stop = Stop(lambda: received[0] if received else None)
 
     def note(number: int, frame: FrameType | None) -> None:
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(number)
+        if stop.told is not None:
+            raise Interrupted(number, stop.told)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    with _handled(note):
+        yield stop
+
+
+@contextmanager
+def _handled(handler: Handler) -> Iterator[None]:
+    """Signals go to the handler; not those that the user wants ignored (nohup), and not outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wanted = [number for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in wanted}
     try:
-        yield lambda step: received[0] if received else None
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

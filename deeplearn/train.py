@@ -16,9 +16,10 @@ from deeplearn.dispatch import convolves
 from deeplearn.errors import DeeplearnError, UsageError
 from deeplearn.experiment import FREE, Experiment, Recipe, Run
 from deeplearn.fit import fit
+from deeplearn.lock import locked
 from deeplearn.metrics import Each, Results
-from deeplearn.record import fitfile
-from deeplearn.record.folder import Result, open_run, withdraw, write_result
+from deeplearn.record import fitfile, seal
+from deeplearn.record.folder import Result, open_run, run_folder, withdraw, write_result
 from deeplearn.record.statistics import Paired, interval, paired
 from deeplearn.trained import Trained, head_of, home, of_fit, recipe_of
 from deeplearn.workspace import Workspace, evaluate_stored
@@ -28,12 +29,21 @@ def train(recipe: Recipe, config: Run) -> Path:
     """Train all seeds, measure the competitor on the same split, draw, and write result.json; returns the run folder.
 
     Raises:
-        ConfigError: the work folder belongs to a run with other knobs or other data.
+        ConfigError: the work folder belongs to a run with other knobs or data, or another training is at work there.
     """
+    source = catalog.copied(recipe)
+    folder = run_folder(config.workdir, recipe.name, source)
+    with locked(folder):
+        _train(recipe, config, folder, source)
+    return folder
+
+
+def _train(recipe: Recipe, config: Run, folder: Path, source: bytes | None) -> None:
+    """`train` in a folder that is locked."""
     start = time.perf_counter()
     _refuse_other_knobs(config)
     experiment = recipe.experiment(config) if recipe.main is None else None
-    folder = open_run(config.workdir, config, recipe.name, catalog.copied(recipe))
+    open_run(folder, config, recipe.name, source)
     _say(f"run folder: {folder}")
     try:
         found = _split(_results(recipe, config, folder, experiment))
@@ -42,7 +52,7 @@ def train(recipe: Recipe, config: Run) -> Path:
         raise
     seconds = time.perf_counter() - start
     if jax.process_index() > 0:
-        return folder  # The first process draws, measures the competitor and writes.
+        return  # The first process draws, measures the competitor and writes.
     baseline, pairs = _competitors(recipe, config, found.each)
     place = home(folder, config)
     learnt = (place / fitfile.NAME).is_file()
@@ -65,7 +75,7 @@ def train(recipe: Recipe, config: Run) -> Path:
     write_result(folder, result)
     if recipe.figures is not None:  # Last: they may draw what the result holds, and cannot lose it.
         recipe.figures(trained, folder)
-    return folder
+    seal.write(folder)
 
 
 def _results(recipe: Recipe, config: Run, folder: Path, experiment: Experiment | None) -> list[Results]:

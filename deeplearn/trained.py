@@ -11,13 +11,13 @@ import numpy as np
 from jaxtyping import PyTree
 
 from deeplearn import catalog
-from deeplearn.checkpoint import Store
+from deeplearn.checkpoint import flat, read
 from deeplearn.config import from_json
 from deeplearn.data.source import Arrays
 from deeplearn.errors import StorageError, UsageError
 from deeplearn.evaluation import predict_all
 from deeplearn.experiment import Recipe, Run
-from deeplearn.record import fitfile
+from deeplearn.record import fitfile, seal
 from deeplearn.task import Task, Variables
 
 
@@ -51,8 +51,10 @@ def recipe_of(folder: Path, *, trust: bool = False) -> tuple[Recipe, Run]:
     Raises:
         UsageError: the folder holds no run, or one of an experiment that does not come with the code, without `trust`.
         ConfigError: the config does not fit the experiment.
+        StorageError: the folder has changed since the run ended.
     """
     head = head_of(folder)
+    seal.check(folder)
     recipe = catalog.of_run(folder, head, trust=trust)
     return recipe, replace(from_json(recipe.Config, head["config"]), workdir=folder)
 
@@ -99,14 +101,21 @@ def of_fit(recipe: Recipe, config: Run, folder: Path) -> Trained:
         return Trained(config=config, folder=folder, variables={"params": {}})  # A finished run that trains nothing.
     stored = fitfile.read(folder)["fitted"]
     fitted = from_json(recipe.Fitted, stored) if recipe.Fitted and stored is not None else None
-    with Store(folder / "checkpoints") as store:
-        found = store.arrays()
+    task = recipe.task(config, fitted) if recipe.task else None
+    shapes = _shapes(task, stored["inputs"]) if task else None
+    found = read(folder / "checkpoints", shapes, seeds=config.seeds)
     if found is None:
         raise UsageError(
             f"{folder} has no checkpoint yet; let its training finish, or resume it with --workdir {folder}."
         )
-    task = recipe.task(config, fitted) if recipe.task else None
     return Trained(config=config, folder=folder, variables=variables_of(found[1]), fitted=fitted, task=task)
+
+
+def _shapes(task: Task, inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, jax.ShapeDtypeStruct]:
+    """Path -> shape of the variables that a task makes of such columns."""
+    batch = {name: jax.ShapeDtypeStruct((2, *column["shape"]), column["dtype"]) for name, column in inputs.items()}
+    made = jax.eval_shape(task.init, jax.random.key(0), batch)
+    return flat({"params": made["params"], "extra": {name: part for name, part in made.items() if name != "params"}})
 
 
 def variables_of(arrays: Mapping[str, jax.Array]) -> Variables:

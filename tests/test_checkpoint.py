@@ -1,4 +1,5 @@
 import contextlib
+import os
 import shutil
 
 import jax
@@ -7,9 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from deeplearn import checkpoint
-from deeplearn.checkpoint import DAMAGED, SEAL, Store, steps, verify
+from deeplearn import sealed
+from deeplearn.checkpoint import Store, read
 from deeplearn.errors import ConfigError, StorageError
+from deeplearn.sealed import DAMAGED, PARTIAL, SEAL, steps, verify
 from deeplearn.step import State
 
 
@@ -102,9 +104,19 @@ def test_a_damaged_checkpoint_is_set_aside_with_its_reason(folder, capsys):
     assert "restoring step 1" in said
 
 
-def test_an_unsealed_checkpoint_does_not_count(folder):
-    (folder / "2" / SEAL).unlink()
+def unsealed(folder, step):
+    """As if the run had been killed after Orbax had committed that step."""
+    (folder / str(step) / SEAL).unlink()
+    (folder / str(step)).rename(folder / f"{step}{PARTIAL}")
+
+
+def test_a_checkpoint_that_was_never_sealed_counts_as_none(folder):
+    unsealed(folder, 2)
     assert restored(folder)[0] == 1
+    unsealed(folder, 1)
+    assert restored(folder) is None
+    assert steps(folder) == []
+    assert not list(folder.iterdir())  # What a killed run leaves is removed by the next.
 
 
 def test_a_foreign_file_is_a_fault(folder):
@@ -112,11 +124,102 @@ def test_a_foreign_file_is_a_fault(folder):
     assert "not in the seal" in verify(folder / "2")
 
 
-def test_nothing_that_verifies_is_an_error_not_a_fresh_start(folder):
-    for step in ("1", "2"):
-        (folder / step / SEAL).unlink()
-    with pytest.raises(StorageError, match=r"no checkpoint in .* verifies"):
+def test_nothing_that_verifies_stays_an_error_until_the_user_decides(folder):
+    (folder / "2" / SEAL).unlink()
+    assert restored(folder)[0] == 1
+    (folder / "1" / SEAL).unlink()
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"no checkpoint in .* verifies .*1: its seal is missing.*--restart"):
+            restored(folder)
+    shutil.rmtree(folder / "1")
+    with pytest.raises(StorageError, match=r"2: set aside as damaged"):
         restored(folder)
+    with Store(folder) as store:
+        store.clear()
+    assert restored(folder) is None
+
+
+def test_a_step_under_another_name_is_refused(folder):
+    shutil.copytree(folder / "1", folder / "3")
+    assert verify(folder / "3") == "its seal is that of step 1"
+    assert restored(folder)[0] == 2
+
+
+def test_a_checkpoint_of_another_fit_is_refused(folder, tmp_path):
+    """Of the same shape, with seals in order."""
+    mine, other = tmp_path / "mine" / "checkpoints", tmp_path / "other" / "checkpoints"
+    for place in (mine, other):
+        place.mkdir(parents=True)
+        (place.parent / "fit.json").write_text(f'{{"id": "{place.parent.name}"}}')
+        with Store(place) as store:
+            store.save(1, state(1.0))
+    with Store(other) as store:
+        store.save(2, state(2.0))
+    shutil.copytree(other / "2", mine / "2")
+    assert verify(other / "2") is None
+    assert verify(mine / "2") == "it does not belong to the fit.json beside it"
+    assert read(mine)[0] == restored(mine)[0] == 1
+    (other.parent / "fit.json").write_text("{}")
+    with pytest.raises(StorageError, match=r"fit\.json"):
+        restored(other)
+    assert steps(other) == [1, 2]  # The checkpoints are not what is damaged.
+
+
+def snapshot(folder):
+    return {path: (path.lstat().st_mtime_ns, path.lstat().st_ino) for path in [folder, *folder.rglob("*")]}
+
+
+def test_a_reader_changes_nothing(folder, capsys):
+    flip(max(fault_files(folder), key=lambda path: path.stat().st_size))
+    shutil.copytree(folder / "1", folder / f"3{PARTIAL}")
+    before = snapshot(folder)
+    step, arrays = read(folder)
+    assert step == 1
+    np.testing.assert_array_equal(arrays["params/kernel"], state(1.0).params["kernel"])
+    assert snapshot(folder) == before
+    assert "3" not in capsys.readouterr().err.replace(str(folder), "")  # The one under way is nobody's business.
+
+
+def test_a_reader_takes_only_what_predicts_and_only_of_the_right_shape(folder):
+    shapes = {f"params/{name}": jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in state().params.items()}
+    assert set(read(folder, shapes)[1]) == {"step", "params/kernel", "params/half"}
+    wide = shapes | {"params/kernel": jax.ShapeDtypeStruct((10**6, 10**6), jnp.float32)}
+    for odd, seeds in ((wide, 1), ({"params/half": shapes["params/half"]}, 1)):
+        with pytest.raises(ConfigError, match=r"another model"):
+            read(folder, odd, seeds=seeds)
+
+
+def test_a_folder_of_checkpoints_that_is_a_link_is_refused(folder, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").symlink_to(folder)
+    before = snapshot(folder)
+    with pytest.raises(StorageError, match="symbolic link"):
+        read(tmp_path / "run" / "checkpoints")
+    with pytest.raises(StorageError, match="symbolic link"):
+        restored(tmp_path / "run" / "checkpoints")
+    assert snapshot(folder) == before
+
+
+def test_a_pipe_in_a_checkpoint_is_a_fault_and_nobody_waits_for_it(folder):
+    os.mkfifo(folder / "2" / "pipe")
+    assert verify(folder / "2") == "pipe is no regular file"
+    (folder / "1" / SEAL).unlink()
+    os.mkfifo(folder / "1" / SEAL)
+    assert verify(folder / "1") == "its seal is unreadable"
+
+
+def test_a_second_store_is_refused_while_the_first_is_open(folder):
+    with Store(folder), pytest.raises(ConfigError, match=rf"in use by process {os.getpid()} on"), Store(folder):
+        pass
+    assert restored(folder)[0] == 2
+
+
+def test_what_was_damaged_goes_when_its_step_is_made_again(folder):
+    flip(max(fault_files(folder), key=lambda path: path.stat().st_size))
+    with Store(folder) as store:
+        step, got = store.restore(target(state()))
+        store.save(step + 1, got)
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -157,10 +260,10 @@ def test_only_the_newest_are_kept(tmp_path):
 
 
 def test_a_full_disk_is_a_storage_error_and_older_steps_stay(folder, monkeypatch):
-    def full(path):
+    def full(*seal):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "seal", full)
+    monkeypatch.setattr(sealed, "seal", full)
     with pytest.raises(StorageError, match=r"No space left on device.*resume"), Store(folder) as store:
         store.save(3, state(3.0))
     monkeypatch.undo()
@@ -171,14 +274,14 @@ def test_a_full_disk_is_a_storage_error_and_older_steps_stay(folder, monkeypatch
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with (
-        pytest.raises(StorageError, match="cannot write a checkpoint"),
+        pytest.raises(StorageError, match=r"cannot write .*Not a directory"),
         Store(tmp_path / "file" / "checkpoints") as store,
     ):
         store.save(1, {"w": jnp.ones(2)})
 
 
 def test_the_first_error_is_the_one_shown(folder, monkeypatch):
-    monkeypatch.setattr(checkpoint, "seal", lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(sealed, "seal", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with contextlib.suppress(KeyError), Store(folder) as store:
         store.save(3, state(3.0))
         raise KeyError("the loop's own")

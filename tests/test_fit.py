@@ -1,7 +1,10 @@
 """The properties the loop promises, on a task small enough to train in a second."""
 
+import contextlib
 import dataclasses
 import json
+import os
+import signal
 
 import flax.linen as nn
 import jax
@@ -15,9 +18,11 @@ from deeplearn.data.source import Records
 from deeplearn.errors import ConfigError, NumericalError
 from deeplearn.evaluation import evaluate
 from deeplearn.fit import fit
-from deeplearn.interrupt import Interrupted
+from deeplearn.interrupt import Interrupted, Stop
+from deeplearn.metrics import scalars
 from deeplearn.optimizer import Optimizer
 from deeplearn.parallel import make_mesh
+from deeplearn.sealed import steps
 from deeplearn.step import variables
 
 
@@ -194,15 +199,12 @@ def test_three_non_finite_updates_in_a_row_stop_the_run(tmp_path):
 
 
 def test_a_signal_saves_and_the_run_resumes_bitwise(tmp_path, monkeypatch):
-    import contextlib
-    import signal
-
     whole, _ = train(tmp_path / "whole", log_every=1)
-    answers = iter([None, None, None, signal.SIGTERM])
+    answers = iter([None, None, None, None, signal.SIGTERM])
 
     @contextlib.contextmanager
     def soon():
-        yield lambda step: next(answers)
+        yield Stop(lambda: next(answers))
 
     with monkeypatch.context() as patch:
         patch.setattr(fit_module, "signals", soon)
@@ -211,6 +213,66 @@ def test_a_signal_saves_and_the_run_resumes_bitwise(tmp_path, monkeypatch):
     assert stop.value.exit_code == 128 + signal.SIGTERM
     resumed, _ = train(tmp_path / "parts", log_every=1)
     assert same_bits(whole, resumed)
+
+
+def logged(folder):
+    """What metrics.jsonl holds, but for the clock."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def test_the_log_of_a_run_stopped_anywhere_equals_that_of_one_which_was_not(tmp_path, monkeypatch):
+    """Inside a logged window, in the evaluation half way and in the last one, one after the other."""
+    knobs = dict(log_every=5, eval_every=6, seeds=[0, 1], mesh="data=1")
+    whole, results = train(tmp_path / "whole", **knobs)
+    measured = fit_module.evaluate
+
+    def stopped(*arguments, **rest):
+        raise Interrupted(signal.SIGTERM, "here")
+
+    asked = iter([None, None, signal.SIGTERM])  # Before the first step, after one dispatch and after two.
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module, "signals", lambda: contextlib.nullcontext(Stop(lambda: next(asked))))
+        with pytest.raises(Interrupted, match=r"after step [23]"):
+            train(tmp_path / "parts", **knobs)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(fit_module, "evaluate", stopped)
+            with pytest.raises(Interrupted):
+                train(tmp_path / "parts", **knobs)
+        assert steps(tmp_path / "parts" / "checkpoints")[-1] == 6
+    passed = iter([measured, stopped])
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module, "evaluate", lambda *a, **k: next(passed)(*a, **k))
+        with pytest.raises(Interrupted):
+            train(tmp_path / "parts", **knobs)
+    assert steps(tmp_path / "parts" / "checkpoints")[-1] == RUN.steps
+    parts, again = train(tmp_path / "parts", **knobs)
+    assert same_bits(whole, parts)
+    assert scalars(results) == scalars(again)
+    assert logged(tmp_path / "parts") == logged(tmp_path / "whole")
+
+
+def test_a_signal_during_an_evaluation_is_answered_at_once(tmp_path):
+    def score(predictions, examples):
+        os.kill(os.getpid(), signal.SIGHUP)
+        return {"unreachable": 1.0}
+
+    with pytest.raises(Interrupted, match=f"stopped by SIGHUP after step {RUN.steps}, checkpoint saved"):
+        train(tmp_path, experiment=toy(RUN, score=score), mesh="data=1")
+    assert steps(tmp_path / "checkpoints") == [RUN.steps]
+
+
+def test_a_run_saves_by_time_but_not_more_often_than_it_can_afford(tmp_path):
+    train(tmp_path, save_seconds=0.0, keep=100, mesh="data=1")
+    # The first took some ten milliseconds, so that the next is not due for some seconds.
+    assert steps(tmp_path / "checkpoints") == [1, RUN.steps]
+
+
+def test_restart_begins_again(tmp_path):
+    train(tmp_path, steps=4, experiment=toy(RUN), keep=100, save_every=1, mesh="data=1")
+    train(tmp_path, steps=6, experiment=toy(RUN), keep=100, restart=True, mesh="data=1")
+    assert steps(tmp_path / "checkpoints") == [6]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from points import Streamed
 from toy import RUN, Net, toy
 
-from deeplearn import checkpoint
+from deeplearn import sealed
 from deeplearn.errors import ConfigError
 from deeplearn.fit import fit
 from deeplearn.processes import HEARTBEAT_SECONDS, LOST, join, several
@@ -163,8 +163,8 @@ def test_a_signal_to_one_stops_both_at_one_step_and_both_go_on(tmp_path):
     wait_for(tmp_path / "run" / "checkpoints" / "20", processes)
     processes[1].send_signal(signal.SIGTERM)
     assert codes(processes, 60) == [143, 143], said(tmp_path)  # Takes half a second on a free machine.
-    stopped = checkpoint.steps(tmp_path / "run" / "checkpoints")[-1]
-    assert checkpoint.verify(tmp_path / "run" / "checkpoints" / str(stopped)) is None
+    stopped = sealed.steps(tmp_path / "run" / "checkpoints")[-1]
+    assert sealed.verify(tmp_path / "run" / "checkpoints" / str(stopped)) is None
     for rank in range(2):
         assert f"stopped by SIGTERM after step {stopped}, checkpoint saved" in (tmp_path / f"{rank}.err").read_text()
 

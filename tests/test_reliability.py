@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deeplearn import checkpoint
-from deeplearn.checkpoint import SEAL, Store
+from deeplearn import sealed
+from deeplearn.checkpoint import Store, read
 from deeplearn.errors import StorageError
+from deeplearn.sealed import SEAL
 
 TESTS = Path(__file__).parent
 STEPS = 400
@@ -53,13 +54,12 @@ def finish(process, seconds=300):
 
 def saved(workdir):
     """path -> array of the newest checkpoint, and its step."""
-    with Store(workdir / "checkpoints") as store:
-        step, arrays = store.arrays()
+    step, arrays = read(workdir / "checkpoints")
     return step, {name: np.asarray(leaf) for name, leaf in arrays.items()}
 
 
 def newest(workdir):
-    return max(checkpoint.steps(workdir / "checkpoints"), default=0)
+    return max(sealed.steps(workdir / "checkpoints"), default=0)
 
 
 def reaches(process, workdir, step, seconds=300):
@@ -101,7 +101,7 @@ def test_a_run_stopped_and_killed_ends_with_the_same_bits(whole, environment, tm
         assert code == 128 + sent, said
         assert seconds < ANSWER
         assert f"stopped by {sent.name} after step {newest(workdir)}, checkpoint saved" in said
-        assert checkpoint.verify(workdir / "checkpoints" / str(newest(workdir))) is None
+        assert sealed.verify(workdir / "checkpoints" / str(newest(workdir))) is None
     code, said = finish(start(environment, workdir))
     assert code == 0, said
     (step, parts), (_, expected) = saved(workdir), saved(whole)
@@ -133,7 +133,7 @@ def test_a_disk_too_full_for_a_checkpoint_is_not_filled_up(copy, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(StorageError, match="No space left on device"), Store(copy / "checkpoints") as store:
         store.save(step + 1, arrays)
-    assert checkpoint.steps(copy / "checkpoints") == [step - 50, step]
+    assert sealed.steps(copy / "checkpoints") == [step - 50, step]
 
 
 def test_a_folder_that_cannot_be_written_to_ends_the_run_at_once(environment, tmp_path):
@@ -152,7 +152,7 @@ def test_bad_numbers_end_the_run_with_their_steps_and_leaves(environment, tmp_pa
     assert "steps 0 to 2" in said
     assert "kernel" in said.strip().splitlines()[-1]
     assert "Traceback" not in said
-    assert not checkpoint.steps(tmp_path / "run" / "checkpoints")
+    assert not sealed.steps(tmp_path / "run" / "checkpoints")
 
 
 def flipped(data, where):
@@ -185,10 +185,10 @@ def test_a_damaged_checkpoint_is_never_taken_for_a_whole_one(copy):
             continue  # Zeros where there were zeros.
         path.write_bytes(after)
         # A damaged seal over whole files may still say what is true of them.
-        assert checkpoint.verify(step) or path.name == SEAL, f"{fault.__name__} of {path.name}, seed {SEED}"
+        assert sealed.verify(step) or path.name == SEAL, f"{fault.__name__} of {path.name}, seed {SEED}"
         path.write_bytes(before)
         done += 1
-    assert checkpoint.verify(step) is None
+    assert sealed.verify(step) is None
 
 
 def test_a_run_goes_on_from_the_older_checkpoint_when_the_newest_is_damaged(whole, copy, environment):

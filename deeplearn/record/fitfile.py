@@ -20,18 +20,21 @@ from deeplearn.record.folder import write_text
 NAME = "fit.json"
 
 
-def admit(folder: Path, own: Mapping[str, Any], assets: Mapping[str, Any], free: Collection[str]) -> None:
+def admit(
+    folder: Path, own: Mapping[str, Any], assets: Mapping[str, Any], free: Collection[str], *, again: bool = False
+) -> None:
     """Write fit.json and the assets of a fit that begins here, or make sure that it is this fit that began here.
 
     Args:
         own: "knobs", "data", "inputs" and "fitted" of the fit, as JSON values.
         assets: file name -> bytes or JSON values, for folder/assets.
         free: knobs that may differ when a fit is resumed.
+        again: begin here whatever was begun before.
 
     Raises:
         ConfigError: the folder holds a fit with other knobs or other data.
     """
-    if (folder / NAME).exists():
+    if (folder / NAME).exists() and not again:
         before = read(folder)
         refuse_other_knobs(folder, before["knobs"], own["knobs"], free)
         refuse_other_data(folder, before["data"], own["data"])

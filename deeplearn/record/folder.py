@@ -5,7 +5,9 @@ runs/<experiment>/<date>-<time>-<4 hex>/
     command.txt      one command a start; the last one made the result
     env.json         versions, devices, processor, git commit (diff.patch where files were changed)
     metrics.jsonl    {"step", "seconds", name: value, ...} a line
-    result.json      `Result`, written last
+    result.json      `Result`, written when all is measured
+    seal.json        hashes of what a prediction depends on beside the checkpoints, written last (see `seal`)
+    lock             who is at work here, while somebody is (see `deeplearn.lock`)
     checkpoints/  assets/  figures/  events.out.tfevents.*
 """
 
@@ -29,10 +31,13 @@ import numpy as np
 
 from deeplearn.config import changed, from_json, to_json
 from deeplearn.errors import ConfigError, StorageError, UsageError
+from deeplearn.lock import LOCK
 from deeplearn.record.environment import diff_patch, environment
 from deeplearn.record.statistics import Interval, Paired
 
-STAMPS = {"config.json", "env.json", "command.txt", "diff.patch", "experiment.py"}
+CONFIG = "config.json"
+SEAL = "seal.json"
+STAMPS = {CONFIG, SEAL, LOCK, "env.json", "command.txt", "diff.patch", "experiment.py"}
 """What a run folder holds before anything is trained."""
 
 
@@ -81,11 +86,26 @@ class Record:
     problems: list[str]
 
 
+def run_folder(folder: Path | None, experiment: str, source: bytes | None = None) -> Path:
+    """The folder as given, or the name of a new one under DEEPLEARN_RUNS, by default `runs`; the same in all processes.
+
+    Raises:
+        UsageError: the folder holds another experiment, or files that are not a run.
+        ConfigError: the experiment's file has changed.
+    """
+    if folder is None:
+        name = _agreed(f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
+        return _root() / Path(experiment).stem / name
+    if jax.process_index() == 0:
+        _check_free(folder, experiment, _digest(source))
+    return folder
+
+
 def open_run(folder: Path | None, config: Any, experiment: str, source: bytes | None = None) -> Path:
     """Make the run folder and stamp it. In a run of many processes all get the same folder, and the first writes.
 
     Args:
-        folder: used as it is; None makes a new one under DEEPLEARN_RUNS, by default `runs`.
+        folder: as in `run_folder`; one that others may use has to be locked.
         config: the knobs, a dataclass.
         experiment: name or path of the experiment's file.
         source: the experiment's file where it is not one of ours; a copy stays in the folder as experiment.py.
@@ -94,29 +114,33 @@ def open_run(folder: Path | None, config: Any, experiment: str, source: bytes | 
         UsageError: the folder holds another experiment, or files that are not a run.
         StorageError: the disk is full or read-only.
     """
-    root = Path(os.environ.get("DEEPLEARN_RUNS", "runs"))
-    if folder is None:
-        name = _agreed(f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
-        folder = root / Path(experiment).stem / name
+    folder = run_folder(folder, experiment, source)
     if jax.process_index() > 0:
         return folder
-    digest = None if source is None else hashlib.sha256(source).hexdigest()
-    _check_free(folder, experiment, digest)
     stamp = environment()
-    head = {"experiment": experiment, "source": digest, "config": to_json(config), "changed": changed(config)}
+    head = {"experiment": experiment, "source": _digest(source), "config": to_json(config), "changed": changed(config)}
+    write_text(folder / SEAL, json.dumps({"files": None}) + "\n")  # First: from here on the files change.
     if source is not None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "experiment.py").write_bytes(source)
     commands = folder / "command.txt"
     earlier = commands.read_text() if commands.exists() else ""
-    write_text(folder / "config.json", json.dumps(head, indent=1) + "\n")
+    write_text(folder / CONFIG, json.dumps(head, indent=1) + "\n")
     write_text(folder / "env.json", json.dumps(stamp, indent=1, default=str) + "\n")
     write_text(commands, f"{earlier}{_command()}\n")
     if stamp["git"] and stamp["git"]["dirty"]:
         write_text(folder / "diff.patch", diff_patch())
-    if root.absolute() in folder.absolute().parents:
-        _point(root / "latest", folder)
+    if _root().absolute() in folder.absolute().parents:
+        _point(_root() / "latest", folder)
     return folder
+
+
+def _root() -> Path:
+    return Path(os.environ.get("DEEPLEARN_RUNS", "runs"))
+
+
+def _digest(source: bytes | None) -> str | None:
+    return None if source is None else hashlib.sha256(source).hexdigest()
 
 
 def withdraw(folder: Path) -> None:
@@ -254,8 +278,8 @@ def _read_json(path: Path, problems: list[str]) -> dict[str, Any]:
 
 def _check_free(folder: Path, experiment: str, source: str | None) -> None:
     """A run folder may be taken up again; anything else that lies there must not be written into."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
+    if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, SEAL}):
+        return  # At most what a start leaves that is killed at once.
     head = _read_json(folder / "config.json", [])
     if head.get("experiment") != experiment:
         what = f"a run of {head['experiment']}" if "experiment" in head else "files that are not a run"

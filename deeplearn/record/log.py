@@ -34,18 +34,19 @@ class Log:
         self._sinks: list[Sink] = []
         stack.callback(self._console.close)
 
-    def start(self, step: int, batch: int = 0) -> None:
+    def start(self, step: int, batch: int = 0, *, again: bool = False) -> None:
         """Go on after `step` updates: what an interrupted run logged past them is removed from metrics.jsonl.
 
         Args:
             step: updates already done.
             batch: examples a step, to show examples a second; 0 shows steps alone.
+            again: the evaluation at `step` comes once more, and what it gave before is removed, too.
         """
         self._console.start(step, batch)
         if self._writes:
             path = self._folder / "metrics.jsonl"
             self._sinks = [
-                _jsonl(path, rewind(path, step), self._stack),
+                _jsonl(path, rewind(path, step, again=again), self._stack),
                 _tensorboard(self._folder, step, self.say, self._stack),
                 self._console.write,
             ]
@@ -72,8 +73,8 @@ def log_to(folder: Path, total_steps: int, *, quiet: bool = False) -> Iterator[L
         yield Log(folder, total_steps, quiet, stack)
 
 
-def rewind(path: Path, step: int) -> float:
-    """Drop the lines after `step`, and torn ones, from metrics.jsonl; returns the seconds of the last line kept."""
+def rewind(path: Path, step: int, *, again: bool = False) -> float:
+    """Drop lines after `step` (with `again` its evaluation's, too) and torn ones; returns the last line's seconds."""
     if not path.exists():
         return 0.0
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -81,10 +82,11 @@ def rewind(path: Path, step: int) -> float:
     for line in lines:
         try:
             entry = json.loads(line)
-            if entry["step"] <= step:
+            evaluated = any(not name.startswith("train/") for name in entry.keys() - {"step", "seconds"})
+            if entry["step"] < step + (not (again and evaluated)):
                 seconds = float(entry["seconds"])
                 kept.append(line)
-        except (ValueError, TypeError, KeyError):  # The run was killed while it wrote this line.
+        except (ValueError, TypeError, KeyError, AttributeError):  # The run was killed while it wrote this line.
             continue
     write_text(path, "".join(f"{line}\n" for line in kept))
     return seconds

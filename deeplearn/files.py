@@ -1,0 +1,74 @@
+"""Reading files that a stranger may have put there, and knowing them again: regular ones only, of bounded size."""
+
+import errno
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+LARGEST_TEXT = 64 * 2**20
+"""Bytes of a JSON or text file that is read whole: a log of 300,000 lines, ten times as much once it is parsed."""
+
+
+def read(path: Path, limit: int = LARGEST_TEXT) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes; no link is followed, and no pipe can make this wait.
+
+    Raises:
+        OSError: there is none, or it is something else or larger.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        entry = os.fstat(descriptor)
+        if not stat.S_ISREG(entry.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if entry.st_size > limit:
+            raise OSError(errno.EFBIG, f"more than {limit} bytes", str(path))
+        return file.read(limit)
+
+
+def read_json(path: Path, limit: int = LARGEST_TEXT) -> Any:
+    """The value that a JSON file holds.
+
+    Raises:
+        OSError: as `read`.
+        ValueError: it is no JSON, or nested too deeply to be ours.
+    """
+    return parse_json(read(path, limit))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text; ValueError where it is none, or nested too deeply to be ours."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Let the disk have what was written to a file or folder, so that power may fail."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """(name relative to the folder, what lies there) of everything below it; links are named, never followed."""
+    waiting = [""]
+    while waiting:
+        inside = waiting.pop()
+        with os.scandir(folder / inside) as found:
+            for entry in sorted(found, key=lambda one: one.name):
+                name, status = f"{inside}{entry.name}", entry.stat(follow_symlinks=False)
+                yield name, status
+                if stat.S_ISDIR(status.st_mode):
+                    waiting.append(f"{name}/")

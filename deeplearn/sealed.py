@@ -1,0 +1,150 @@
+"""The folder checkpoints/: which steps lie there, and which of them can be trusted.
+
+A checkpoint counts only once it is sealed. It is written into `<step>.partial/`; a manifest with the size and sha256
+of every file, the step and the hash of the fit's own description is synced to disk among them, and only then does the
+folder get its name `<step>`. A flipped byte thus leads to the older checkpoint, never to wrong numbers.
+"""
+
+import contextlib
+import hashlib
+import json
+import re
+import shutil
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from deeplearn import files
+from deeplearn.errors import StorageError
+
+SEAL = "SEAL.json"
+PARTIAL = ".partial"
+"""Ending of a folder that is being written or removed: it never counts."""
+DAMAGED = ".damaged"
+"""Ending of a folder whose seal did not verify while there was an older one to go on from."""
+FIT = "fit.json"
+"""Beside checkpoints/: what is trained there, with an id. Seals hold its hash, so that no other run's can be taken."""
+LARGEST_SEAL = 10_000_000
+"""Bytes of a manifest that is read: some 50,000 files."""
+OURS = re.compile(rf"([0-9]+)({re.escape(DAMAGED)}|{re.escape(PARTIAL)}.*)?")
+"""Names in checkpoints/: a step, sealed, damaged or unfinished (Orbax adds an ending of its own while it writes)."""
+
+
+def refuse_link(folder: Path) -> None:
+    if folder.is_symlink():
+        raise StorageError(f"{folder} is a symbolic link; checkpoints are used only where they lie in their own run.")
+
+
+def ours(folder: Path) -> Iterator[tuple[Path, int, str]]:
+    """(path, step, ending) of everything in checkpoints/ that a `Store` has made."""
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        if match := OURS.fullmatch(path.name):
+            yield path, int(match[1]), match[2] or ""
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps that were sealed, whole or not, oldest first."""
+    return sorted(step for path, step, ending in ours(folder) if not ending and path.name == str(step))
+
+
+def partial(path: Path) -> Path:
+    return path.with_name(path.name + PARTIAL)
+
+
+def remove(path: Path) -> None:
+    """Remove what may be there; a sealed step loses its name first, so that no reader takes it while it goes."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.is_dir():
+        if not path.suffix:
+            shutil.rmtree(partial(path), ignore_errors=True)
+            path = path.rename(partial(path))
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def newest(folder: Path) -> tuple[int | None, dict[int, str]]:
+    """The newest step whose seal verifies, and what is wrong with newer ones.
+
+    Raises:
+        StorageError: there were checkpoints, but none verifies.
+    """
+    found, faults = steps(folder), {}
+    for step in reversed(found):
+        path = folder.absolute() / str(step)
+        fault = verify(path)
+        if fault is None:
+            why = "its seal verifies" if step == found[-1] else "the newest whose seal verifies"
+            say(f"restoring step {step} from {path} ({why})")
+            return step, faults
+        if path.is_symlink() or path.exists():  # Else the training has just removed it.
+            faults[step] = fault
+    faults |= {step: "set aside as damaged" for _, step, ending in ours(folder) if ending == DAMAGED and not faults}
+    if faults:
+        named = "; ".join(f"{step}: {fault}" for step, fault in faults.items())
+        raise StorageError(
+            f"no checkpoint in {folder} verifies ({named}); restore it from a copy, or start again with --restart."
+        )
+    return None, {}
+
+
+def seal(path: Path, step: int, fit: str | None) -> None:
+    """Write the manifest of a committed checkpoint; everything is synced first, so that power may fail at any time."""
+    found = {name: status for name, status in files.walk(path)}
+    for name in found:
+        files.sync(path / name)
+    listed = {
+        name: {"size": status.st_size, "sha256": files.sha256(path / name)}
+        for name, status in found.items()
+        if stat.S_ISREG(status.st_mode)
+    }
+    (path / SEAL).write_text(json.dumps({"step": step, "fit": fit, "files": listed}, indent=1))
+    files.sync(path / SEAL)
+    files.sync(path)
+
+
+def verify(path: Path) -> str | None:
+    """What is wrong with a checkpoint, or None. Reads every byte; links, pipes and foreign files are faults too."""
+    if path.is_symlink():
+        return "it is a symbolic link"
+    try:
+        manifest = files.read_json(path / SEAL, LARGEST_SEAL)
+        claimed = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
+        step, fit = manifest["step"], manifest["fit"]
+    except FileNotFoundError:
+        return "its seal is missing"
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return "its seal is unreadable"
+    if str(step) != path.name:
+        return f"its seal is that of step {step}"
+    if fit != fit_hash(path.parent):
+        return f"it does not belong to the {FIT} beside it"
+    try:
+        return _changed(path, claimed)
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+
+
+def _changed(path: Path, claimed: Mapping[str, tuple[int, str]]) -> str | None:
+    """What differs from the manifest."""
+    found = {name: status for name, status in files.walk(path) if name != SEAL and not stat.S_ISDIR(status.st_mode)}
+    for name, status in found.items():
+        if not stat.S_ISREG(status.st_mode):
+            return f"{name} is no regular file"
+    if odd := sorted(found.keys() ^ claimed.keys()):
+        return f"{odd[0]} is {'not in the seal' if odd[0] in found else 'missing'}"
+    for name, (size, digest) in claimed.items():
+        if found[name].st_size != size or files.sha256(path / name) != digest:
+            return f"{name} has changed"
+    return None
+
+
+def fit_hash(folder: Path) -> str | None:
+    """Of the description beside checkpoints/; None where there is none: not every caller of `fit` writes one."""
+    with contextlib.suppress(OSError):
+        return hashlib.sha256(files.read(folder.parent / FIT)).hexdigest()
+    return None
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
