@@ -99,10 +99,24 @@ def of_fit(recipe: Recipe, config: Run, folder: Path) -> Trained:
     """The model in the folder of one fit."""
     if not (folder / fitfile.NAME).exists() and (folder / "result.json").is_file():
         return Trained(config=config, folder=folder, variables={"params": {}})  # A finished run that trains nothing.
+    fitted = fitted_in(recipe, folder)
+    return restored(config, folder, fitted, recipe.task(config, fitted) if recipe.task else None)
+
+
+def fitted_in(recipe: Recipe, folder: Path) -> Any:
+    """What was fitted for the fit in a folder; None where nothing was."""
     stored = fitfile.read(folder)["fitted"]
-    fitted = from_json(recipe.Fitted, stored) if recipe.Fitted and stored is not None else None
-    task = recipe.task(config, fitted) if recipe.task else None
-    shapes = _shapes(task, stored["inputs"]) if task else None
+    return from_json(recipe.Fitted, stored) if recipe.Fitted and stored is not None else None
+
+
+def restored(config: Run, folder: Path, fitted: Any, task: Task | None) -> Trained:
+    """The newest checkpoint of the fit in a folder, as the model of a task where that is known.
+
+    Raises:
+        UsageError: there is no checkpoint yet.
+        StorageError: no checkpoint verifies, or it is not of this model.
+    """
+    shapes = _shapes(task, fitfile.read(folder)["inputs"]) if task else None
     found = read(folder / "checkpoints", shapes, seeds=config.seeds)
     if found is None:
         raise UsageError(

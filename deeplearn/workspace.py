@@ -18,7 +18,7 @@ from deeplearn.parallel import make_mesh, replicated
 from deeplearn.record import fitfile
 from deeplearn.record.folder import write_text
 from deeplearn.step import variables
-from deeplearn.trained import Trained, of_fit
+from deeplearn.trained import Trained, fitted_in, restored
 
 DATA = "data.json"
 """Fingerprints of the data that `main` has looked at outside of fits."""
@@ -46,15 +46,14 @@ class Workspace:
         """
         folder = self.folder / name
         if self.reading:
-            stored = of_fit(self.recipe, config, folder)
-            experiment = build(stored.fitted)
-            results = evaluate_stored(experiment, stored, config, other_data=self.other_data)
-            learnt, fitted = stored.variables, stored.fitted
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            experiment = build(None)
-            state, results = fit(experiment, config, folder)
-            learnt, fitted = variables(state), experiment.fitted
+            fitted = fitted_in(self.recipe, folder)
+            experiment = build(fitted)
+            stored = restored(config, folder, fitted, experiment.task)
+            return stored, evaluate_stored(experiment, stored, config, other_data=self.other_data)
+        folder.mkdir(parents=True, exist_ok=True)
+        experiment = build(None)
+        state, results = fit(experiment, config, folder)
+        learnt, fitted = variables(state), experiment.fitted
         return Trained(config=config, folder=folder, variables=learnt, fitted=fitted, task=experiment.task), results
 
     def keep(self, assets: Mapping[str, Any]) -> None:

@@ -295,12 +295,19 @@ def _pattern(form: str) -> str:
     parts = re.split(r"%([A-Za-z])", form)
     fields = parts[1::2]
     if sorted(field.replace("y", "Y").replace("B", "b").replace("b", "m") for field in fields) != ["Y", "d", "m"]:
-        raise ConfigError(f"a date's format needs a year (%Y or %y), a month (%m or %b) and a day (%d); {form!r} has not")
+        raise ConfigError(
+            f"a date's format needs a year (%Y or %y), a month (%m or %b) and a day (%d); {form!r} has not"
+        )
     names = [field.replace("B", "b") for field in fields]
-    return "^" + "".join(
-        re.escape(text) + (f"(?P<{name}>{FIELDS[name]})" if name else "")
-        for text, name in zip(parts[::2], [*names, ""], strict=True)
-    ) + TIME + "$"
+    return (
+        "^"
+        + "".join(
+            re.escape(text) + (f"(?P<{name}>{FIELDS[name]})" if name else "")
+            for text, name in zip(parts[::2], [*names, ""], strict=True)
+        )
+        + TIME
+        + "$"
+    )
 
 
 def _matching(cells: "pa.StringArray", pattern: str) -> Bool[np.ndarray, "L"]:

@@ -59,7 +59,9 @@ class Schema:
     def only(self, names: Iterable[str]) -> "Schema":
         """The part that reads these columns."""
         columns = {name: self.columns[name] for name in names if name in self.columns}
-        return replace(self, columns=columns, joined={name: own for name, own in self.joined.items() if name in columns})
+        return replace(
+            self, columns=columns, joined={name: own for name, own in self.joined.items() if name in columns}
+        )
 
 
 def schema_of(table: Table) -> Schema:
@@ -225,15 +227,15 @@ def _infer(
         return Column(kind="number")
     own = _coded(text)
     try:
-        return cells.infer(own.cells, np.bincount(own.place + 1, minlength=len(own.cells) + 1)[1:], asked, decimal, doubt)
+        return cells.infer(
+            own.cells, np.bincount(own.place + 1, minlength=len(own.cells) + 1)[1:], asked, decimal, doubt
+        )
     except cells.Unclear as error:
         row = int((own.place == error.cell).argmax())
         raise DataError(f"{_cell(file, row, name)} {error}".replace("NAME", name)) from error
 
 
-def _typed(
-    file: CsvFile, text: "Mapping[str, pa.ChunkedArray]", schema: Schema, complete: Collection[str]
-) -> Table:
+def _typed(file: CsvFile, text: "Mapping[str, pa.ChunkedArray]", schema: Schema, complete: Collection[str]) -> Table:
     """The columns of the schema, the text of those that are not joined given."""
     for name in complete:
         if name in text and text[name].null_count:
@@ -266,7 +268,10 @@ def _join(file: CsvFile, name: str, schema: Schema) -> np.ndarray:
     parts = [_known(file.columns[part], schema.missing) for part in schema.joined[name]]
     year, month, day = (_coded(text) for text in parts)
     numbers = [
-        own.of(cells.months(own.cells.to_pylist()) if own is month else cells.numbers(own.cells, Column(kind="number"))[0], 0)
+        own.of(
+            cells.months(own.cells.to_pylist()) if own is month else cells.numbers(own.cells, Column(kind="number"))[0],
+            0,
+        )
         for own in (year, month, day)
     ]
     days, real = cells.calendar(*(np.nan_to_num(values).astype(np.int64) for values in numbers))
@@ -274,7 +279,9 @@ def _join(file: CsvFile, name: str, schema: Schema) -> np.ndarray:
     if (wrong := ~real & ~gone).any():
         row = int(wrong.argmax())
         said = ", ".join(repr(text[row].as_py()) for text in parts)
-        raise DataError(f"{file.where(row)}: {said} make no date {name!r} of year, month and day; correct or empty them")
+        raise DataError(
+            f"{file.where(row)}: {said} make no date {name!r} of year, month and day; correct or empty them"
+        )
     return np.where(gone, np.datetime64("NaT"), days)
 
 

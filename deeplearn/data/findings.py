@@ -70,7 +70,9 @@ def _of_names(name: str, levels: np.ndarray, count: np.ndarray) -> list[str]:
             "one, and --data.missing for words that stand for nothing"
         )
     if rare > 0.5 * count.sum():
-        found.append(f"{name} says little: {rare} of its {count.sum()} cells hold names that stand in under {RARE} rows")
+        found.append(
+            f"{name} says little: {rare} of its {count.sum()} cells hold names that stand in under {RARE} rows"
+        )
     return found
 
 

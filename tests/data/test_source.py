@@ -119,9 +119,9 @@ def test_fingerprint_of_memory_knows_every_value():
         "label": np.zeros(2000, np.int32),
     }
     before = Arrays(columns=columns, batch=4).fingerprint()
-    assert Arrays(columns={name: column.copy(order="F") for name, column in columns.items()}, batch=9).fingerprint() == (
-        before
-    )
+    assert Arrays(
+        columns={name: column.copy(order="F") for name, column in columns.items()}, batch=9
+    ).fingerprint() == (before)
     seen = {before["sha256"]}
     for name, value in (("x", 1), ("day", np.datetime64("2024-01-01")), ("town", "Oslo"), ("label", 1)):
         changed = columns[name].copy()
