@@ -1,5 +1,7 @@
 """What may be imported when: a machine without network has only the core's packages; TensorFlow is never needed."""
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +54,84 @@ def test_no_tensorflow_after_loading_an_experiment(name):
         f"import sys; from deeplearn import catalog; catalog.load({name!r}); print('tensorflow' in sys.modules)"
     )
     assert done.stdout.strip() == "False", done.stderr[-2000:]
+
+
+BASE = {"errors", "config", "metrics", "files", "lock", "sealed"}
+"""Modules of the core that know neither a task nor a model."""
+MAY_IMPORT = {
+    "data": {"errors", "files"},
+    "data/sets": {"errors", "data"},
+    "data/doors": {"errors", "data", "data/sets"},
+    "methods": {"errors", "data"},
+    "models": {"errors", "data", "methods"},
+    "record": BASE,
+    "competitors": {"errors", "data", "data/sets", "data/doors", "methods"},
+}
+"""Room -> what its files may import of the package besides each other; see docs/architecture.md."""
+
+
+def room(module: str) -> str:
+    """`deeplearn.data.sets.digits` lies in data/sets, `deeplearn.fit` in a room of its own."""
+    parts = module.split(".")[1:]
+    return "/".join(parts[:-1]) if len(parts) > 1 else "".join(parts)
+
+
+def imported() -> dict[str, set[str]]:
+    """Module of the package -> modules of the package that it imports, at its top or inside functions."""
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "deeplearn").rglob("*.py")
+    }
+    found = {}
+    for module, path in files.items():
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+            elif isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+        found[module] = names & files.keys() - {module}
+    return found
+
+
+def test_rooms_import_only_what_lies_below_them():
+    odd = [
+        f"{module} imports {other}"
+        for module, others in imported().items()
+        for other in others
+        if room(module) in MAY_IMPORT and room(other) not in MAY_IMPORT[room(module)] | {room(module)}
+    ]
+    assert not odd, odd
+
+
+def test_imports_run_in_no_circle():
+    graph, done = imported(), set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module not in done:
+            for other in graph[module]:
+                visit(other, (*path, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def test_nothing_imports_experiments_or_benchmarks():
+    text = {path: path.read_text() for path in (ROOT / "deeplearn").rglob("*.py")}
+    assert not [
+        path.name for path, code in text.items() if re.search(r"^\s*(from|import) (experiments|tests)\b", code, re.M)
+    ]
+
+
+def test_tests_mirror_the_folders():
+    """tests/methods/test_conformal.py tests deeplearn/methods/conformal.py; the core's own tests lie at the top."""
+    strays = []
+    for place in ("methods", "models", "record", "competitors", "data", "data/sets", "data/doors"):
+        known = {path.stem for path in (ROOT / "deeplearn" / place).glob("*.py")}
+        strays += [
+            str(path.relative_to(ROOT))
+            for path in (ROOT / "tests" / place).glob("test_*.py")
+            if path.stem.removeprefix("test_") not in known
+        ]
+    assert not strays

@@ -1,0 +1,59 @@
+"""Meshes, placements, and what is refused before anything is compiled."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from deeplearn.errors import ConfigError
+from deeplearn.parallel import check, make_mesh, placements, refuse_parts
+
+
+def test_axes_that_are_not_named_have_size_1_and_no_text_means_all_on_data():
+    assert dict(make_mesh("data=2,tensor=2").shape) == {"data": 2, "fsdp": 1, "tensor": 2}
+    assert make_mesh("").shape["data"] == len(jax.devices())
+
+
+@pytest.mark.parametrize("text", ["data=0", "rows=2", "data", "data=two", "data=99"])
+def test_a_mesh_that_cannot_be_is_an_error(text):
+    with pytest.raises(ConfigError):
+        make_mesh(text)
+
+
+def test_the_first_rule_that_matches_places_a_leaf():
+    mesh = make_mesh("data=2,tensor=2")
+    tree = {"attention": {"kernel": jnp.zeros((8, 6))}, "other": {"kernel": jnp.zeros((8, 6)), "bias": jnp.zeros(6)}}
+    placed = placements(tree, mesh, rules=[("attention/kernel", ("tensor", None))])
+    assert placed["attention"]["kernel"].spec == P("tensor", None)
+    assert placed["other"]["kernel"].spec == P(None, "tensor")
+    assert placed["other"]["bias"].spec == P(None)
+
+
+def test_an_axis_that_does_not_divide_stays_whole():
+    placed = placements({"kernel": jnp.zeros((8, 5))}, make_mesh("data=2,tensor=2"))
+    assert placed["kernel"].spec == P(None, None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "how", "batch", "microbatches", "message"),
+    [
+        ("data=2", "jit", 3, 1, "multiple of 2"),
+        ("data=2", "jit", 8, 8, "multiple of 16"),
+        ("data=2,fsdp=2", "shard_map", 8, 1, "spreads data only"),
+        ("data=2", "pmap", 8, 1, "uses every device"),
+    ],
+)
+def test_what_cannot_work_is_refused(spec, how, batch, microbatches, message):
+    with pytest.raises(ConfigError, match=message):
+        check(make_mesh(spec), how, batch, microbatches)
+
+
+def test_parts_of_a_batch_are_refused_to_coupled_losses_and_announced_to_batch_statistics():
+    one, two = make_mesh("data=1"), make_mesh("data=2")
+    assert refuse_parts(True, ["params", "batch_stats"], two, "jit", 1) is None
+    assert refuse_parts(True, ["params"], one, "shard_map", 1) is None
+    for mesh, how, microbatches in ((two, "shard_map", 1), (one, "jit", 2)):
+        with pytest.raises(ConfigError, match="--microbatches 1"):
+            refuse_parts(True, ["params"], mesh, how, microbatches)
+        assert "differ" in refuse_parts(False, ["params", "batch_stats"], mesh, how, microbatches)
+        assert refuse_parts(False, ["params"], mesh, how, microbatches) is None
