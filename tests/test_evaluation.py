@@ -1,0 +1,58 @@
+"""Every example once, padding masked, sums divided at the end."""
+
+import jax
+import numpy as np
+import pytest
+from toy import RUN, columns, toy
+
+from deeplearn.data.source import Arrays
+from deeplearn.errors import ConfigError
+from deeplearn.evaluation import evaluate, predict_all
+from deeplearn.parallel import make_mesh
+from deeplearn.step import init, variables
+
+EXPERIMENT = toy(RUN)
+LEARNT = variables(init(EXPERIMENT.task, EXPERIMENT.optimizer, 0, EXPERIMENT.train.at(0)))
+
+
+@pytest.mark.parametrize("batch", [1, 7, 50, 64])
+def test_predictions_come_in_order_whatever_the_batch(batch):
+    data = columns(50, 1)
+    whole = EXPERIMENT.task.predict(LEARNT, {"x": data["x"]})
+    found = predict_all(EXPERIMENT.task, LEARNT, Arrays(columns=data, batch=batch))
+    np.testing.assert_allclose(found, whole, atol=1e-5)
+
+
+def test_metrics_equal_those_of_one_batch_on_one_or_two_devices():
+    data = columns(100, 1)
+    logits = np.asarray(EXPERIMENT.task.predict(LEARNT, {"x": data["x"]}))
+    for mesh in ("data=1", "data=2"):
+        results = evaluate(EXPERIMENT, LEARNT, make_mesh(mesh))
+        assert results["test/accuracy"] == pytest.approx((logits.argmax(-1) == data["label"]).mean())
+        assert results["test/confusion"].sum() == 100
+
+
+def test_a_test_set_is_looked_at_only_in_the_end():
+    from dataclasses import replace
+
+    once = {"test": replace(EXPERIMENT.evaluations["test"], final=True)}
+    experiment = replace(EXPERIMENT, evaluations=once)
+    assert evaluate(experiment, LEARNT, make_mesh("data=1"), final=False) == {}
+
+
+def test_a_score_needs_predictions():
+    from dataclasses import replace
+
+    scoring = toy(RUN, score=lambda predictions, found: {"n": float(len(predictions))})
+    assert evaluate(scoring, LEARNT, make_mesh("data=1"))["test/n"] == 100
+    silent = replace(scoring, task=replace(scoring.task, predict=None))
+    with pytest.raises(ConfigError, match="needs a task with predict"):
+        evaluate(silent, LEARNT, make_mesh("data=1"))
+
+
+def test_several_models_at_once_give_the_values_of_each():
+    both = jax.tree.map(lambda leaf: np.stack([leaf, leaf + 0.1]), LEARNT)
+    together = evaluate(EXPERIMENT, both, make_mesh("data=1"), lanes=2)
+    for lane in range(2):
+        alone = evaluate(EXPERIMENT, jax.tree.map(lambda leaf, lane=lane: leaf[lane], both), make_mesh("data=1"))
+        assert together["test/loss"][lane] == pytest.approx(alone["test/loss"], rel=1e-5)
