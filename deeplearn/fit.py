@@ -25,6 +25,7 @@ from deeplearn.interrupt import Interrupted, signals
 from deeplearn.metrics import Metric, Results, lane_of, scalars, values_of
 from deeplearn.record import fitfile
 from deeplearn.record.log import Log, log_to
+from deeplearn.reestimate import settled
 from deeplearn.step import PATIENCE, State, init, nonfinite_leaves, variables
 
 DISPATCH_SECONDS = 0.5
@@ -66,6 +67,8 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
         state, results = first, {}
         for done, state, signal in _train(experiment, run, seeds, first, dispatch, stopping, log):
             last = done == run.steps
+            if last:
+                state = settled(experiment, state, mesh, lanes=len(seeds))
             if last or _due(run.eval_every, done):
                 results = evaluate(experiment, variables(state), mesh, final=last, lanes=len(seeds))
                 log.write(done, scalars(results))
