@@ -26,6 +26,7 @@ from deeplearn.interrupt import Interrupted, Stop, signals
 from deeplearn.metrics import Metric, Results, lane_of, scalars, values_of
 from deeplearn.record import fitfile
 from deeplearn.record.log import Log, log_to
+from deeplearn.reestimate import settled
 from deeplearn.step import PATIENCE, State, init, nonfinite_leaves, variables
 
 DISPATCH_SECONDS = 0.5
@@ -94,6 +95,8 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
             results = measure(start, running)
         pauses = _pauses(run, stop, store)
         for done, running, pause in _train(experiment, run, seeds, running, dispatch, pauses, log):  # noqa: B020
+            if done == run.steps:
+                running = running.replace(state=settled(experiment, running.state, mesh, lanes=len(seeds)))
             if pause.save:  # First: evaluations may be long, and a stop must not lose the steps before them.
                 store.save(done, running)
             if pause.signal and done < run.steps:

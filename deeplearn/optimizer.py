@@ -38,7 +38,8 @@ class Optimizer:
     nesterov: bool = True
     """Look-ahead momentum for sgd and muon."""
     average: float | None = None
-    """Decay of an exponential moving average of the parameters, which evaluation then uses (e.g. 0.999)."""
+    """Decay of an exponential moving average of the parameters, which evaluation then uses (e.g. 0.999); after the last
+    step the statistics of batch normalisation are measured anew for them."""
 
 
 def rate_schedule(knobs: Optimizer, steps: int) -> Callable[[Int[Array, ""]], Array]:

@@ -36,6 +36,8 @@ class Task:
     """(variables, batch, key, train) -> Output."""
     predict: Callable[[Variables, Batch], PyTree] | None = None
     """(variables, batch) -> predictions, each leaf [B, ...]."""
+    statistics: Callable[[Variables, Batch], PyTree] | None = None
+    """(variables, batch) -> the collections that are not trained, after training's look at the batch as it is."""
     couples: bool = False
     """The loss ties the rows of a batch together, as contrasts do: it is another loss where a device or a microbatch
     sees a part of the batch only, so such ways of spreading are refused."""
@@ -79,11 +81,16 @@ def linen(
         )
         return Output(*objective(outputs, batch), {**extra, **updated})
 
+    def statistics(variables: Variables, batch: Batch) -> PyTree:
+        names = [name for name in variables if name != "params"]
+        rngs = {"dropout": jax.random.key(0)}
+        return model.apply(variables, *inputs(batch), train=True, rngs=rngs, mutable=names)[1]
+
     def predictions(variables: Variables, batch: Batch) -> PyTree:
         outputs = model.apply(variables, *inputs(batch), train=False)
         return outputs if predict is None else predict(outputs, batch)
 
-    return Task(init=init, loss=loss, predict=predictions, couples=couples)
+    return Task(init=init, loss=loss, predict=predictions, statistics=statistics, couples=couples)
 
 
 def warm(task: Task, part: str, learnt: Variables) -> Task:
