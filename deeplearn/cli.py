@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from deeplearn import processes
 from deeplearn.errors import DeeplearnError, UsageError
+from deeplearn.interrupt import Interrupted, promptly
 
 USAGE = """\
 deeplearn: train, evaluate and benchmark deep-learning experiments in JAX
@@ -50,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             print(version("deeplearn"))
             return 0
-        _verb(words[0])(words[1:])
-    except DeeplearnError as error:
+        with promptly("while nothing was to be saved"):
+            _verb(words[0])(words[1:])
+    except (DeeplearnError, Interrupted) as error:
         if debug:
             raise
         print(f"deeplearn: {error}", file=sys.stderr)

@@ -60,7 +60,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
     with ExitStack() as stack:
         store = stack.enter_context(Store(folder / "checkpoints", keep=run.keep))
         stop = stack.enter_context(signals())
-        with stop.at_once(f"before its first step; start again with --workdir {folder}"):
+        with stop.at_once(f"before a step was trained; run again with the run folder as --workdir, {folder} or above"):
             if run.restart:
                 store.clear()
             if jax.process_index() == 0:
@@ -132,7 +132,7 @@ def data_of(experiment: Experiment) -> dict[str, Any]:
 
 
 def _saved(step: int, folder: Path) -> str:
-    return f"after step {step}, checkpoint saved; resume with --workdir {folder}"
+    return f"after step {step}, checkpoint saved in {folder}; run again with the run folder as --workdir to resume"
 
 
 def begin(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mesh, store: Store) -> tuple[Running, Running]:

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from deeplearn.errors import DeeplearnError
-
 NUMBERS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 Handler = Callable[[int, FrameType | None], None]
 
 
-class Interrupted(DeeplearnError):
-    """The run stopped on a signal; the exit code is the shell's 128 + signal."""
+class Interrupted(BaseException):
+    """The run stopped on a signal; the exit code is the shell's 128 + signal.
+
+    Like KeyboardInterrupt it is no Exception, which libraries catch and go on.
+    """
 
     def __init__(self, number: int, told: str):
         super().__init__(f"stopped by {signal.Signals(number).name} {told}")

@@ -33,6 +33,7 @@ def locked(folder: Path) -> Iterator[None]:
         ConfigError: another training has it; the message names its host, process and start.
         StorageError: the folder cannot be written.
     """
+    fresh = not folder.exists()
     descriptor = _take(folder / LOCK) if jax.process_index() == 0 else None
     if not _agreed(descriptor is not None):
         raise ConfigError(
@@ -44,6 +45,9 @@ def locked(folder: Path) -> Iterator[None]:
         if descriptor is not None:
             (folder / LOCK).unlink(missing_ok=True)  # While it is still held: nobody can have taken it.
             os.close(descriptor)
+            if fresh:  # Nothing may have come of it, and then nothing is left.
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
 
 def _take(path: Path) -> int | None:

@@ -16,6 +16,7 @@ from deeplearn.dispatch import convolves
 from deeplearn.errors import DeeplearnError, UsageError
 from deeplearn.experiment import FREE, Experiment, Recipe, Run
 from deeplearn.fit import fit
+from deeplearn.interrupt import promptly
 from deeplearn.lock import locked
 from deeplearn.metrics import Each, Results
 from deeplearn.record import fitfile, seal
@@ -53,6 +54,12 @@ def _train(recipe: Recipe, config: Run, folder: Path, source: bytes | None) -> N
     seconds = time.perf_counter() - start
     if jax.process_index() > 0:
         return  # The first process draws, measures the competitor and writes.
+    with promptly(f"after the training; run again with --workdir {folder} to measure and write the rest"):
+        _write(recipe, config, folder, found, seconds)
+
+
+def _write(recipe: Recipe, config: Run, folder: Path, found: "_Found", seconds: float) -> None:
+    """What follows the training: competitor, result, pictures and seal."""
     baseline, pairs = _competitors(recipe, config, found.each)
     place = home(folder, config)
     learnt = (place / fitfile.NAME).is_file()

@@ -47,6 +47,8 @@ class Config(Run):
     """Units of the hidden layer."""
     wait: float = 0.0
     """Seconds that a batch takes to arrive."""
+    rest: float = 0.0
+    """Seconds that the competitor takes."""
     broken: bool = False
     """Let all measurements be NaN."""
     steps: int = 20
@@ -65,4 +67,5 @@ def experiment(config: Config) -> Experiment:
 
 
 def baseline(config: Config) -> dict[str, dict[str, float]]:
+    time.sleep(config.rest)
     return {"coin": {"test/accuracy": 0.5}}

@@ -28,6 +28,9 @@ def test_the_second_is_told_who_has_the_folder_and_a_killed_owner_has_it_no_more
     with locked(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
+    with locked(tmp_path / "new" / "run"):
+        assert (tmp_path / "new" / "run").is_dir()
+    assert not (tmp_path / "new" / "run").exists()
 
 
 def test_it_is_free_again_after_an_error_and_held_by_one_at_a_time(tmp_path):

@@ -1,5 +1,6 @@
 """What users do to runs and machines to files: the command line in a process of its own, stopped, starved, damaged."""
 
+import json
 import os
 import random
 import shutil
@@ -108,6 +109,48 @@ def test_a_run_stopped_and_killed_ends_with_the_same_bits(whole, environment, tm
     assert step == STEPS
     for name, leaf in expected.items():
         np.testing.assert_array_equal(parts[name], leaf, err_msg=f"{name}, seed {SEED}")
+
+
+def test_a_signal_while_the_competitor_is_measured_ends_the_run_at_once(environment, tmp_path):
+    workdir, sent = tmp_path / "run", signal.SIGHUP
+    process = start(environment, workdir, "--rest", "600", steps=2)
+    for line in process.stderr:
+        if "competitor" in line:
+            break
+    process.send_signal(sent)
+    code, said = finish(process, ANSWER)
+    assert code == 128 + sent
+    assert said.startswith(f"deeplearn: stopped by {sent.name} after the training; run again")
+    assert "Traceback" not in said
+    assert not (workdir / "lock").exists()
+
+
+def test_the_second_of_two_runs_in_one_folder_ends_at_once_and_the_first_does_not_notice(environment, tmp_path):
+    workdir = tmp_path / "run"
+    first = start(environment, workdir)
+    reaches(first, workdir, 50)
+    code, said = finish(start(environment, workdir), ANSWER)
+    assert code == 78
+    assert said.startswith(f"deeplearn: {workdir} is in use by process {first.pid} on ")
+    code, said = finish(first)
+    assert code == 0, said
+    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [*range(10, STEPS + 1, 10), STEPS]
+
+
+def test_readers_of_a_run_under_way_get_whole_models_and_do_not_disturb_it(environment, tmp_path):
+    workdir = tmp_path / "run"
+    process = start(environment, workdir, "--save-every", "2", steps=100)
+    reaches(process, workdir, 2)
+    seen = []
+    while process.poll() is None:
+        time.sleep(0.1)
+        step, arrays = read(workdir / "checkpoints")
+        assert int(arrays["step"]) == step
+        seen.append(step)
+    assert finish(process)[0] == 0
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 1
 
 
 def test_a_full_disk_ends_the_run_and_spares_older_checkpoints(environment, tmp_path):
