@@ -272,9 +272,11 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
         for sentence in unknown(fitted.encoding, table):
             note(f"{path}: {sentence}")
         band = calibrated(prices(trained, table), margin, fitted.scale.least)
+        ends = [None] * len(band), [None] * len(band)
+        price, low, high = band.T.tolist() if margin is not None else (band[:, 0].tolist(), *ends)
         found += [
-            {"file": path, "row": i + 1, "price": price} | ({} if margin is None else {"low": low, "high": high})
-            for i, (price, low, high) in enumerate(band.tolist())
+            {"file": path, "row": i, "price": one, "low": least, "high": most}
+            for i, (one, least, most) in enumerate(zip(price, low, high, strict=True), 1)
         ]
     return found
 
@@ -300,7 +302,7 @@ def figures(trained: Trained, folder: Path) -> None:
 
 def baseline(config: Config) -> dict[str, dict[str, Any]]:
     """Boosted trees, support-vector machine and ridge: same columns, same rows, settings chosen on calibration rows."""
-    problem = load(config.data)
+    problem = load(config.data, say=False)
     calibration, final = parts(problem, config.data)
     tests = calibration if config.data.folds else [final]
     choice = inner(tests[0]) if config.data.folds else calibration[0]

@@ -112,8 +112,8 @@ FOLD = 10
 """Rows that a fold should hold at least."""
 
 
-def load(data: Data) -> Problem:
-    """The table that the knobs ask for; what is said of an own one goes to standard error.
+def load(data: Data, *, say: bool = True) -> Problem:
+    """The table that the knobs ask for; what there is to `say` of an own one goes to standard error.
 
     Raises:
         DataError: a file, a column or a line of it is wrong.
@@ -124,7 +124,7 @@ def load(data: Data) -> Problem:
     kinds: dict[str | None, Kind] = {data.target: "number", data.date: "date", data.reference: "number"}
     kinds.pop(None, None)
     if data.path is not None:
-        return _own(data, kinds)
+        return _own(data, kinds, say)
     own = [field.name for field in fields(Reading) if getattr(data, field.name) != field.default]
     if own or data.test:
         raise ConfigError(f"data.{own[0] if own else 'test'} is for a table of your own: give it with --data.path")
@@ -138,7 +138,7 @@ def load(data: Data) -> Problem:
                 raise DataError(f"{data.tfds} has a {kind(table[column])} in {column!r}, which should be a {what}")
             if what == "number" and np.isnan(table[column]).any():
                 raise DataError(f"{data.tfds} does not know every {column!r}; choose another column")
-        return _problem(data, table, schema_of(table), data.tfds)
+        return _problem(data, table, schema_of(table), data.tfds, say)
     table = {"hotels": hotels.hotel_rates, "ames": houses.ames, "synthetic": hotels.synthetic}[data.name]()
     date = {"hotels": "arrival_date", "synthetic": "check_in"}.get(data.name)
     for late in hotels.AFTER_BOOKING:  # A price is asked for before these are known.
@@ -147,7 +147,7 @@ def load(data: Data) -> Problem:
     return Problem(table, price, table[date] if date else None, reference, data.name, schema_of(table))
 
 
-def _own(data: Data, kinds: Mapping[str, Kind]) -> Problem:
+def _own(data: Data, kinds: Mapping[str, Kind], say: bool) -> Problem:
     """The user's file, and below it the one to test on."""
     table, schema = read_table(data.path, data, kinds, complete=kinds)
     require(table, kinds, data.path)
@@ -158,32 +158,37 @@ def _own(data: Data, kinds: Mapping[str, Kind]) -> Problem:
         refuse_reference(more, data.reference, data.test)
         test = len(more[data.target])
         table = {name: np.concatenate([values, more[name]]) for name, values in table.items()}
-    return _problem(data, table, schema, data.path.name, test)
+    return _problem(data, table, schema, data.path.name, say, test)
 
 
-def _problem(data: Data, table: Table, schema: Schema, name: str, test: int = 0) -> Problem:
+def _problem(data: Data, table: Table, schema: Schema, name: str, say: bool, test: int = 0) -> Problem:
     """Says what the table is taken for, and refuses one that nothing can be learnt from."""
-    note(f"{name}\n{describe(table, schema)}")
+    if say:
+        note(f"{name}\n{describe(table, schema)}")
     price = table.pop(data.target)
     learnt = len(price) - test
     if learnt < 50 or not table:
         raise DataError(f"{name} has {learnt} rows and {len(table)} columns to learn from; give 50 and 1")
     if price[:learnt].min() == price[:learnt].max():
         raise DataError(f"{name} has the same {data.target!r} in all {learnt} rows; give prices that differ")
-    said = findings({column: values[:learnt] for column, values in table.items()}, price[:learnt])
-    days = [column for column, values in table.items() if kind(values) == "date"]
-    if days and data.date is None and not test:
-        said.append(
-            f"rows are held out at random; --data.date {days[0]} holds the future out, which is harder and fairer"
-        )
-    if (price <= 0).any():
-        said.append(
-            f"{(price <= 0).sum()} of {len(price)} values of {data.target} are not positive: errors count in its "
-            "own unit, not in percent (--no-log)"
-        )
-    for sentence in said:
-        note(f"note: {sentence}")
+    if say:
+        for sentence in _said(data, table, price, learnt):
+            note(f"note: {sentence}")
     return Problem(table, price, table[data.date] if data.date else None, data.reference, name, schema, test)
+
+
+def _said(data: Data, table: Table, price: np.ndarray, learnt: int) -> list[str]:
+    """What the user should know before a model learns from so many rows of the table."""
+    said = findings({name: values[:learnt] for name, values in table.items()}, price[:learnt])
+    days = [name for name, values in table.items() if kind(values) == "date"]
+    if days and data.date is None and not data.test:
+        said.append(f"rows are held out at random; --data.date {days[0]} holds the future out, which is fairer")
+    if low := int((price <= 0).sum()):
+        said.append(
+            f"{low} of {len(price)} values of {data.target} are not positive: errors count in its own unit, not in "
+            "percent (--no-log)"
+        )
+    return said
 
 
 def refuse_reference(table: Table, reference: str | None, path: str | Path) -> None:
