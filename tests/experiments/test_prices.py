@@ -135,7 +135,7 @@ def test_rates_of_any_sign_are_learnt_in_their_own_unit(hotel):
     trained = of_fit(catalog.load("prices"), config, folder)
     assert not trained.fitted.scale.log and trained.fitted.schema.joined.keys() == {"arrival"}
     rows = prices.apply(trained, [str(config.data.test)])
-    assert np.mean([row["price"] for row in rows]) == pytest.approx(90, abs=25)
+    assert np.mean([row["price"] for row in rows]) == pytest.approx(90, abs=60)
     assert "arrival_date_month" not in trained.asset("importance.json")
 
 
