@@ -1,4 +1,11 @@
-"""Errors a user can act on: one sentence, the next step, and an exit code that a launcher can act on too."""
+"""Errors a user can act on: one sentence, the next step, and an exit code that a launcher can act on too; and notes."""
+
+import sys
+
+
+def note(message: str) -> None:
+    """Say on standard error what is no error but good to know."""
+    print(message, file=sys.stderr, flush=True)
 
 
 class DeeplearnError(Exception):

@@ -151,14 +151,14 @@ class Correlation(Moments):
 
 
 def regression(
-    value: Float[Array, "B"], true: Float[Array, "B"], mask: Float[Array, "B"], typical: float
+    value: Float[Array, "B"], true: Float[Array, "B"], mask: Float[Array, "B"], typical: float, *, positive: bool = True
 ) -> dict[str, Metric]:
-    """Errors of positive values: in their unit, in shares of them, of their logarithm; scikit-learn's definitions."""
+    """Errors in the values' unit and, of positive ones, in shares and of logarithms; scikit-learn's definitions."""
     gap, tiny = jnp.abs(value - true), jnp.float32(1e-6)  # padding has a value of zero
-    return {
-        "mae": Mean.of(gap, mask),
-        "rmse": Root.of(gap**2, mask),
-        "r2": R2.of(value, true, mask, typical),
+    found = {"mae": Mean.of(gap, mask), "rmse": Root.of(gap**2, mask), "r2": R2.of(value, true, mask, typical)}
+    if not positive:
+        return found
+    return found | {
         "mape": Mean.of(gap / jnp.maximum(true, tiny), mask),
         "log_rmse": Root.of((jnp.log(jnp.maximum(value, tiny)) - jnp.log(jnp.maximum(true, tiny))) ** 2, mask),
     }

@@ -23,10 +23,11 @@ from jaxtyping import Array, Float
 from deeplearn import optimizer
 from deeplearn.cli import run_file
 from deeplearn.competitors import prices as competitors
-from deeplearn.data.csvtable import Table, read_csv, require, take
-from deeplearn.data.doors.prices import Data, Part, Problem, Scale, copies, inner, load, parts
+from deeplearn.data.csvtable import Schema, Table, read_like, take
+from deeplearn.data.doors.prices import Data, Part, Problem, Scale, copies, inner, load, parts, refuse_reference
 from deeplearn.data.source import Arrays
-from deeplearn.data.tabular import Encoding, encode, fit_encoding
+from deeplearn.data.tabular import Encoding, encode, fit_encoding, forget, unknown
+from deeplearn.errors import note
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.methods import conformal
 from deeplearn.methods.importance import importance
@@ -69,7 +70,9 @@ class Config(Run):
     """Waves of the year in which a date is written; by default three, or none beside a column of known prices, which
     carries the season."""
     log: bool = True
-    """Learn the logarithm of the price, so that errors count in percent."""
+    """Learn the logarithm of the price, so that errors count in percent, where all prices are positive."""
+    forget: float = 0.02
+    """Share of the categories' cells that training takes for unknown ones, so that new values get a sensible price."""
     coverage: float = 0.9
     """Share of the truths that the intervals are to hold."""
     batch: int = 256
@@ -95,6 +98,8 @@ class Fitted:
 
     encoding: Encoding
     scale: Scale
+    schema: Schema
+    """How the file was read."""
 
 
 def task(config: Config, fitted: Fitted) -> Task:
@@ -111,23 +116,29 @@ def task(config: Config, fitted: Fitted) -> Task:
         if config.error == "squared":
             loss = loss.at[..., 0].set(gap[..., 0] ** 2 / 2)
         price = predict(outputs, batch)[:, 0]
-        return Mean.of(loss.mean((1, 2)), batch["mask"]), regression(
-            price, batch["price"], batch["mask"], scale.typical
-        )
+        found = regression(price, batch["price"], batch["mask"], scale.typical, positive=scale.least > 0)
+        return Mean.of(loss.mean((1, 2)), batch["mask"]), found
 
-    model = build(config, fitted.encoding)
-    return linen(model, objective, inputs=lambda batch: (batch["number"], batch["category"]), predict=predict)
+    def augment(key: Array, batch: Batch) -> Batch:
+        return batch | {"category": forget(key, batch["category"], batch["index"], config.forget)}
+
+    model, inputs = build(config, fitted.encoding), lambda batch: (batch["number"], batch["category"])
+    return linen(model, objective, inputs=inputs, augment=augment, predict=predict)
 
 
 def fitted_on(config: Config, problem: Problem, part: Part) -> Fitted:
     """All that is fitted before training, from the training rows alone."""
     table, price = take(problem.table, part.train), problem.price[part.train]
     harmonics = config.harmonics if config.harmonics is not None else 0 if problem.reference else 3
-    plain = Scale(reference=problem.reference, log=config.log, center=0.0, scale=1.0, typical=float(price.mean()))
+    encoding = fit_encoding(table, bins=config.bins, harmonics=harmonics)
+    least, typical = float(price.min()), float(price.mean())
+    own = dict(reference=problem.reference, log=config.log and least > 0, typical=typical, least=least)
+    plain = Scale(**own, center=0.0, scale=1.0)
     target = plain.from_price(price, plain.units(table))
     return Fitted(
-        encoding=fit_encoding(table, bins=config.bins, harmonics=harmonics),
+        encoding=encoding,
         scale=replace(plain, center=float(target.mean()), scale=float(target.std())),
+        schema=problem.schema.only([*encoding.kinds, *([problem.reference] if problem.reference else [])]),
     )
 
 
@@ -169,10 +180,23 @@ def prices(trained: Trained, table: Table) -> Float[np.ndarray, "N 3"]:
     return np.column_stack([found[:, 0], found[:, 1:].min(1), found[:, 1:].max(1)]).astype(np.float64)
 
 
-def calibrated(found: Float[np.ndarray, "N 3"], margin: float) -> Float[np.ndarray, "N 3"]:
-    """Price, low and high end after the conformal correction; no price is below zero or outside its own interval."""
-    price, (low, high) = found[:, 0], conformal.widened(found[:, 1], found[:, 2], margin)
-    return np.maximum(np.column_stack([price, np.minimum(low, price), np.maximum(high, price)]), 0)
+def calibrated(found: Float[np.ndarray, "N 3"], margin: float | None, least: float) -> Float[np.ndarray, "N 3"]:
+    """Price, low and high end after the conformal correction, NaN without one.
+
+    No price is outside its own interval, or below zero where none (`least`) is.
+    """
+    price, (low, high) = found[:, 0], conformal.widened(found[:, 1], found[:, 2], np.nan if margin is None else margin)
+    band = np.column_stack([price, np.minimum(low, price), np.maximum(high, price)])
+    return np.maximum(band, 0) if least >= 0 else band
+
+
+def margin_of(config: Config, scores: list[np.ndarray]) -> float | None:
+    """The conformal correction; None, and a word, where rows are too few for the coverage."""
+    count, needed = sum(map(len, scores)), conformal.least(config.coverage)
+    if count >= needed:
+        return conformal.margin(np.concatenate(scores), config.coverage)
+    note(f"{count} calibration rows cannot promise a coverage of {config.coverage:.0%}, {needed} could: no intervals")
+    return None
 
 
 def main(config: Config, work: Workspace) -> dict[str, Any]:
@@ -192,56 +216,67 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
         for part, band in zip(calibration, found, strict=True)
     ]
     model, _ = work.fit(partial(experiment_on, config, problem, final), config)
-    work.keep({"conformal.json": {"margin": conformal.margin(np.concatenate(scores), config.coverage)}})
+    work.keep({"conformal.json": {"margin": margin_of(config, scores)}})
+    least = model.fitted.scale.least
     if not config.data.folds:
         margin = model.asset("conformal.json")["margin"]
-        tests, bands = [final], [calibrated(prices(model, take(problem.table, final.held)), margin)]
+        tests, bands = [final], [calibrated(prices(model, take(problem.table, final.held)), margin, least)]
     else:
-        others = [np.concatenate(scores[:i] + scores[i + 1 :]) for i in range(len(scores))]
-        margins = [conformal.margin(other, config.coverage) for other in others]
-        tests, bands = calibration, [calibrated(*pair) for pair in zip(found, margins, strict=True)]
+        margins = [margin_of(config, scores[:i] + scores[i + 1 :]) for i in range(len(scores))]
+        tests = calibration
+        bands = [calibrated(band, margin, least) for band, margin in zip(found, margins, strict=True)]
     judge, held = models[0] if config.data.folds else model, tests[0].held
     price = lambda table: prices(judge, table)[:, 0]  # noqa: E731
     weights = importance(price, take(problem.table, held), problem.price[held], config.seed)
     rows, band = np.concatenate([part.held for part in tests]), np.concatenate(bands)
     work.keep({"held_out.json": shown(problem, rows, band), "importance.json": weights})
+    copied = np.concatenate([copies(problem, part) for part in tests]).mean()
+    return scored(problem, rows, band[:, 0]) | intervals(problem.price[rows], band) | {"test/copies": float(copied)}
+
+
+def intervals(true: Float[np.ndarray, "N"], band: Float[np.ndarray, "N 3"]) -> dict[str, float]:
+    """How many truths the intervals hold, and how wide they are; nothing where there are none."""
     _, low, high = band.T
-    return scored(problem, rows, band[:, 0]) | {
-        "test/coverage": float(conformal.covered(problem.price[rows], low, high).mean()),
-        "test/width": float((high - low).mean()),
-        "test/copies": float(np.concatenate([copies(problem, part) for part in tests]).mean()),
-    }
+    found = {"test/coverage": conformal.covered(true, low, high).mean(), "test/width": (high - low).mean()}
+    return {} if np.isnan(low).any() else {name: float(value) for name, value in found.items()}
 
 
 def shown(problem: Problem, rows: np.ndarray, band: Float[np.ndarray, "N 3"]) -> dict[str, list[float]]:
     """What the figures show of the tested rows."""
     columns = {"true": problem.price[rows], **dict(zip(("price", "low", "high"), band.T, strict=True))}
     columns |= {} if problem.dates is None else {"day": problem.dates[rows].astype(int)}
-    return {name: values.tolist() for name, values in columns.items()}
+    return {name: values.tolist() for name, values in columns.items() if not np.isnan(values).any()}
 
 
 def scored(problem: Problem, rows: np.ndarray, price: np.ndarray) -> dict[str, Any]:
     """`regression` of prices [M] predicted for these rows, and errors to compare row by row, tied together by day."""
     true, days = problem.price[rows], None if problem.dates is None else problem.dates[rows]
-    found = regression(*(jnp.asarray(v, jnp.float32) for v in (price, true, np.ones(len(true)))), float(true.mean()))
-    errors = {"absolute_error": price - true, "log_error": np.log(np.maximum(price, 1e-6) / true)}
-    each = {name: Each(np.abs(error), days) for name, error in errors.items()}
-    return {f"test/{name}": value for name, value in (computed(found) | each).items()}
+    positive, typical = problem.price.min() > 0, float(true.mean())
+    values = (jnp.asarray(v, jnp.float32) for v in (price, true, np.ones(len(true))))
+    errors = {"absolute_error": np.abs(price - true)}
+    if positive:
+        errors["log_error"] = np.abs(np.log(np.maximum(price, 1e-6) / true))
+    found = computed(regression(*values, typical, positive=positive))
+    return {f"test/{name}": value for name, value in found.items()} | {
+        f"test/{name}": Each(error, days) for name, error in errors.items()
+    }
 
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """A price with its interval for every row of CSV files that have the columns of the training table."""
-    reference = trained.fitted.scale.reference
-    needed = trained.fitted.encoding.kinds | ({reference: "number"} if reference else {})
-    margin = trained.asset("conformal.json")["margin"]
-    found = []
+    fitted, margin, found = trained.fitted, trained.asset("conformal.json")["margin"], []
+    reference = fitted.scale.reference
     for path in inputs:
-        table = read_csv(path, needed, complete={reference})
-        require(table, needed, path)
-        band = calibrated(prices(trained, table), margin)
+        table = read_like(path, fitted.schema, complete={reference})
+        refuse_reference(table, reference, path)
+        for sentence in unknown(fitted.encoding, table):
+            note(f"{path}: {sentence}")
+        band = calibrated(prices(trained, table), margin, fitted.scale.least)
+        ends = [None] * len(band), [None] * len(band)
+        price, low, high = band.T.tolist() if margin is not None else (band[:, 0].tolist(), *ends)
         found += [
-            {"file": path, "row": i + 1, "price": price, "low": low, "high": high}
-            for i, (price, low, high) in enumerate(band.tolist())
+            {"file": path, "row": i, "price": one, "low": least, "high": most}
+            for i, (one, least, most) in enumerate(zip(price, low, high, strict=True), 1)
         ]
     return found
 
@@ -252,24 +287,27 @@ def figures(trained: Trained, folder: Path) -> None:
 
     shown = {name: np.array(values) for name, values in trained.asset("held_out.json").items()}
     weights = trained.asset("importance.json")
-    scatter(shown["price"], shown["true"], folder / "figures" / "prices.svg", low=shown["low"], high=shown["high"])
+    ends = shown.get("low"), shown.get("high")
+    scatter(shown["price"], shown["true"], folder / "figures" / "prices.svg", low=ends[0], high=ends[1])
     most = sorted(weights, key=weights.__getitem__, reverse=True)[:12]
     bars({name: weights[name] for name in most}, folder / "figures" / "importance.svg", unit="rise of the error")
     if "day" in shown:
         days, day = np.unique(shown["day"], return_inverse=True)
-        daily = {name: np.bincount(day, shown[name]) / np.bincount(day) for name in ("true", "price", "low", "high")}
+        names = [name for name in ("price", "low", "high") if name in shown]
+        daily = {name: np.bincount(day, shown[name]) / np.bincount(day) for name in ("true", *names)}
         dates = days.astype("M8[D]")
-        series = {"true": (dates, daily["true"]), "predicted": (dates, daily["price"], daily["low"], daily["high"])}
+        series = {"true": (dates, daily["true"]), "predicted": (dates, *(daily[name] for name in names))}
         curves(series, folder / "figures" / "year.svg", x="day", y="mean price", title="Held-out days")
 
 
 def baseline(config: Config) -> dict[str, dict[str, Any]]:
     """Boosted trees, support-vector machine and ridge: same columns, same rows, settings chosen on calibration rows."""
-    problem = load(config.data)
+    problem = load(config.data, say=False)
     calibration, final = parts(problem, config.data)
     tests = calibration if config.data.folds else [final]
     choice = inner(tests[0]) if config.data.folds else calibration[0]
-    measure = "test/log_rmse" if config.data.folds else "test/mae"  # as the literature judges houses, and rooms
+    # As the literature judges houses, and rooms.
+    measure = "test/log_rmse" if config.data.folds and problem.price.min() > 0 else "test/mae"
     results = {}
     for name in ("HistGradientBoosting", "RBF-SVR", "ridge"):
         number = len(competitors.candidates(1, [2])[name])

@@ -1,6 +1,6 @@
 """What the cells of a column say: numbers and dates in the ways in which people and their programs write them.
 
-`1,234.50`, `1.234,50`, `1 234`, `$12`, `12 %`, `85 m2`, `(12.50)`; `2017-08-31`, `31.8.2017`, `8/31/2017`, `31 Aug 2017`.
+`1,234.50`, `1.234,50`, `1 234`, `$12`, `12 %`, `85 m2`, `(12.50)`; `2017-08-31`, `31.8.2017`, `8/31/2017`, `31 Aug 17`.
 How a column is written is inferred from all of its cells together: `13/8/2017` says what the 5/8/2017 beside it means.
 Where they leave it open, `Unclear` names a cell that is, instead of a guess. Cells are distinct, stripped, not missing.
 """
@@ -48,9 +48,9 @@ DRESSED = (
 """A number with its sign, currency or unit; in brackets it is negative, as in bookkeeping."""
 
 FORMATS = (
-    ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y")
-    + ("%d %b %Y", "%d-%b-%Y", "%d. %b %Y", "%b %d, %Y", "%b %d %Y", "%Y-%b-%d")
-)  # fmt: skip
+    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y-%b-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"),
+    *("%d %b %Y", "%d-%b-%Y", "%d. %b %Y", "%b %d, %Y", "%b %d %Y"),
+)
 SHORT = tuple(form.replace("%Y", "%y") for form in FORMATS)
 """Years of two digits are read where the user names the format: 01/02/03 may be six days."""
 FIELDS = {"Y": r"\d{4}", "y": r"\d{2}", "m": r"\d{1,2}", "d": r"\d{1,2}", "b": r"[A-Za-z]{3,9}\.?"}
@@ -82,11 +82,12 @@ class Column:
 
 
 class Unclear(Exception):
-    """Cells that may mean two things: the position of one among the distinct ones, and what to do, as a clause."""
+    """A cell may mean two things; the message says what, and what to do, of the column NAME."""
 
-    def __init__(self, cell: int, advice: str):
-        super().__init__(advice)
-        self.cell, self.advice = cell, advice
+    def __init__(self, cell: int, message: str):
+        super().__init__(message)
+        self.cell = cell
+        """Its position among the distinct ones."""
 
 
 def numbers(cells: "pa.StringArray", column: Column) -> tuple[Float[np.ndarray, "L"], Bool[np.ndarray, "L"]]:
@@ -250,7 +251,7 @@ def _number(
         if len(cells) <= FEW:
             return Column(kind="category", why="numbers in different units")
         odd = int((number & (dress.unit != most)).argmax())
-        raise Unclear(odd, f"is not in {most or 'plain numbers'} as most others are: write all alike, or name it in")
+        raise Unclear(odd, f"is not in {most or 'plain numbers'} as most others are; write all alike")
     return Column(kind="number", decimal=_decimal(dress, number, count, decimal, doubt), unit=str(most))
 
 
@@ -268,7 +269,7 @@ def _decimal(
     if (number & ~dress.open).any() and (dress.open & dress.matches("0$")).any():
         return "." if commas else ","
     if given is None and (commas or doubt or (dress.unit != "").any()):
-        raise Unclear(int(dress.open.argmax()), "has decimals or thousands: say which sign is --data.decimal")
+        raise Unclear(int(dress.open.argmax()), "has decimals or thousands; say which sign is the --data.decimal")
     return given or "."
 
 
@@ -278,15 +279,15 @@ def _date(cells: "pa.StringArray", count: Int[np.ndarray, "L"], asked: bool) -> 
     shares = [_share(fits, count) for _, fits in found]
     best = int(np.argmax(shares))
     (days, fits), form = found[best], FORMATS[best]
-    advice = "name the format, as in --data.dates NAME=%d/%m/%Y, in"
+    advice = "give the format, such as --data.dates NAME=%d/%m/%Y"
     if shares[best] < ALMOST_ALL and not (asked and fits.any()):
         any_ = np.any([fits for _, fits in found] + [dates(cells, form)[1] for form in SHORT], axis=0)
         if _share(any_, count) < ALMOST_ALL:
             return None
-        raise Unclear(int((any_ & ~fits).argmax()), f"is a date that may be read in several ways: {advice}")
+        raise Unclear(int((any_ & ~fits).argmax()), f"is a date of another form, or of several; {advice}")
     for other, (others, _) in enumerate(found):
         if shares[other] == shares[best] and (differ := fits & (days != others)).any():
-            raise Unclear(int(differ.argmax()), f"is {form} or {FORMATS[other]}: {advice}")
+            raise Unclear(int(differ.argmax()), f"is {form} or {FORMATS[other]}; {advice}")
     return Column(kind="date", format=form)
 
 

@@ -36,7 +36,7 @@ class CsvFile:
     def where(self, row: int) -> str:
         """The place of a row, as errors name it: the line on which it ends, since quoted cells may hold line breaks."""
         lines = (line for line, _ in _rows(self.path, self.raw, self.delimiter))
-        return f"{self.path}, line {next(itertools.islice(lines, row + 1, None))}"
+        return f"{self.path}, line {next(itertools.islice(lines, int(row) + 1, None))}"
 
 
 def read_header(path: str | Path) -> list[str]:
@@ -63,6 +63,11 @@ def read_file(path: str | Path) -> CsvFile:
     if not len(columns[names[0]]):
         raise DataError(f"{path} holds no rows: it needs a header line and at least one row below it")
     return CsvFile(path=path, raw=raw, delimiter=delimiter, columns=columns)
+
+
+def where(path: str | Path, row: int) -> str:
+    """The place of a row of a file that was read before, as errors name it."""
+    return read_file(path).where(row)
 
 
 def _utf8(path: Path) -> bytes:

@@ -149,7 +149,7 @@ def take(table: Table, rows: np.ndarray) -> Table:
 
 
 def describe(table: Table, schema: Schema | None = None) -> str:
-    """One line for each column: what it was taken for, and how much of it is missing."""
+    """One line for each column: what it was taken for and how it is written, and how much of it is missing."""
     schema, lines = schema or schema_of(table), []
     for name, values in table.items():
         known = values[~missing(values)]
@@ -232,19 +232,19 @@ def _infer(
         )
     except cells.Unclear as error:
         row = int((own.place == error.cell).argmax())
-        raise DataError(f"{_cell(file, row, name)} {error}".replace("NAME", name)) from error
+        raise DataError(f"{_cell(file, row, name)} {str(error).replace('NAME', name)}") from error
 
 
 def _typed(file: CsvFile, text: "Mapping[str, pa.ChunkedArray]", schema: Schema, complete: Collection[str]) -> Table:
-    """The columns of the schema, the text of those that are not joined given."""
-    for name in complete:
-        if name in text and text[name].null_count:
-            row = int(text[name].is_null().to_numpy().argmax())
-            raise DataError(f"{file.where(row)} has no {name!r}: fill it in or remove the line")
-    return {
+    """The columns of the schema; the text of those that are not joined is given."""
+    table = {
         name: _join(file, name, schema) if name in schema.joined else _values(file, name, text[name], column)
         for name, column in schema.columns.items()
     }
+    for name in complete:
+        if name in table and (gone := missing(table[name])).any():
+            raise DataError(f"{file.where(gone.argmax())} has no {name!r}: fill it in or remove the line")
+    return table
 
 
 def _values(file: CsvFile, name: str, text: "pa.ChunkedArray", column: Column) -> np.ndarray:

@@ -77,6 +77,12 @@ def future(dates: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def repeated(columns: Sequence[np.ndarray], kept: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Which held-out rows equal a kept row in every column ([N] each): bool, in the order of `held`."""
-    known = set(zip(*(column[kept].tolist() for column in columns), strict=True))
-    return np.array([row in known for row in zip(*(column[held].tolist() for column in columns), strict=True)], bool)
+    """Which held-out rows equal a kept row in every column ([N] each): bool, in the order of `held`.
+
+    Nothing known (NaN, NaT, "") equals nothing known.
+    """
+    same = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        levels, place = np.unique(column, return_inverse=True)
+        same = np.unique(same * len(levels) + place, return_inverse=True)[1]
+    return np.isin(same[held], same[kept])

@@ -1,13 +1,17 @@
 """A table as numbers a network takes; the encoding is fitted on training rows only and is plain JSON, for `predict`.
 
 Numbers are centred and scaled robustly, with the edges of quantile bins beside them for piecewise-linear embeddings;
-categories become positions in a list; dates become what repeats (season, weekday), never a growing index.
+categories become positions in a list; dates become what repeats (season, weekday), never a growing index. Position 0 of
+a category is for values that training has not seen, or hardly; `forget` lets a network learn what it is worth.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int
 
 from deeplearn.data.csvtable import Kind, Table, kind, missing
 from deeplearn.errors import DataError
@@ -38,11 +42,11 @@ class Encoding:
     numbers: dict[str, Number]
     """Columns of `number`, in order."""
     categories: dict[str, list[str]]
-    """Columns of `category`, in order, with their known values; position 0 is kept for unknown or missing."""
+    """Columns of `category`, in order, with their known values, "" where it is missing; position 0 is for others."""
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """Number of positions of each category, the unknown one included."""
+        """Number of positions of each category, that of others included."""
         return tuple(len(values) + 1 for values in self.categories.values())
 
     @property
@@ -56,7 +60,7 @@ def fit_encoding(table: Table, *, bins: int = 48, rare: int = 5, harmonics: int 
     Args:
         table: the training rows' features (not the target).
         bins: quantile bins for each number at most (Gorishniy et al., 2022, use 2 to 256).
-        rare: a category value seen less often counts as unknown, so that the unknown one is trained too.
+        rare: a category value seen less often counts as unknown.
         harmonics: sines and cosines of the year in which a date is written; three follow a season of two months.
 
     Raises:
@@ -69,10 +73,10 @@ def fit_encoding(table: Table, *, bins: int = 48, rare: int = 5, harmonics: int 
         if kind(values) == "number" and len(np.unique(known)) > 1:
             numbers[name] = _fit_number(known, bins)
         elif kind(values) == "category":
-            levels, counts = np.unique(known, return_counts=True)
-            levels = levels[counts >= rare].tolist()
-            if len(levels) > 1 or (levels and len(known) < len(values)):
-                categories[name] = levels
+            levels, counts = np.unique(values, return_counts=True)
+            often = counts >= rare
+            if often.sum() > 1 or (often.any() and not often.all()):
+                categories[name] = levels[often].tolist()
     if not numbers and not categories:
         raise DataError(f"none of the columns {', '.join(table)} varies in training; add one that tells rows apart")
     kinds = {name: kind(values) for name, values in table.items() if _used(name, kind(values), numbers, categories)}
@@ -91,6 +95,23 @@ def encode(encoding: Encoding, table: Table) -> dict[str, np.ndarray]:
         "number": np.stack(numbers, 1).astype(np.float32) if numbers else np.zeros((size, 0), np.float32),
         "category": np.stack(categories, 1).astype(np.int32) if categories else np.zeros((size, 0), np.int32),
     }
+
+
+def forget(key: Array, category: Int[Array, "B C"], index: Int[Array, "B"], share: float) -> Int[Array, "B C"]:
+    """Categories of which a share, drawn for each example from its row number, are taken for others."""
+    draw = jax.vmap(lambda i: jax.random.bernoulli(jax.random.fold_in(key, i), share, category.shape[1:]))
+    return jnp.where(draw(index), 0, category)
+
+
+def unknown(encoding: Encoding, table: Table) -> list[str]:
+    """One sentence for each category of which some cells are not known from training."""
+    found = []
+    for name, levels in encoding.categories.items():
+        if name in table and (odd := ~np.isin(table[name], np.array([*levels, ""], table[name].dtype))).any():
+            names = np.unique(table[name][odd]).tolist()
+            some = ", ".join(repr(one) for one in names[:5]) + (", ..." if len(names) > 5 else "")
+            found.append(f"{name}: {odd.sum()} of {len(odd)} rows hold values not known from training ({some})")
+    return found
 
 
 def expand(table: Table, harmonics: int) -> Table:

@@ -14,10 +14,15 @@ from jaxtyping import Float
 def margin(scores: Float[np.ndarray, "N"], coverage: float) -> float:
     """The ceil((N + 1) coverage)-th smallest score: a new example exceeds it with probability at most 1 - coverage.
 
-    Infinite where N is too small to promise so much (N < coverage / (1 - coverage)).
+    Infinite where N is too small to promise so much: under `least`.
     """
     rank = math.ceil((len(scores) + 1) * coverage)
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else math.inf
+
+
+def least(coverage: float) -> int:
+    """Scores that are needed to promise this coverage: coverage / (1 - coverage), nine for 0.9."""
+    return math.ceil(round(coverage / (1 - coverage), 6))  # the division is not exact
 
 
 def excess(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeplearn.data.split import folds, grouped, refuse_leak, stratified
+from deeplearn.data.split import folds, grouped, refuse_leak, repeated, stratified
 from deeplearn.errors import DataError
 
 shares = st.floats(0.05, 0.95)
@@ -56,3 +56,15 @@ def test_leaks_and_impossible_splits_are_named():
         stratified(np.array([1, 1, 7]), 0.5, 0)
     with pytest.raises(DataError, match="one group"):
         grouped(np.zeros(5), 0.5, 0)
+
+
+def test_repeated_rows_equal_a_slow_search_also_where_nothing_is_known():
+    rng = np.random.default_rng(0)
+    number = rng.choice([1.0, 2.0, np.nan], 300)
+    name = rng.choice(["", "Faro", "Oslo"], 300)
+    day = rng.choice(np.array(["2024-01-01", "NaT"], "M8[D]"), 300)
+    kept, held = np.arange(20), np.arange(20, 300)
+    rows = [(str(a), b, str(c)) for a, b, c in zip(number, name, day, strict=True)]
+    found = repeated([number, name, day], kept, held)
+    assert found.tolist() == [rows[i] in {rows[j] for j in kept} for i in held]
+    assert repeated([np.array([1.0, np.nan, 1.0, np.nan])], [0, 1], [2, 3]).tolist() == [True, True]

@@ -2,11 +2,13 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from deeplearn.config import from_json, to_json
-from deeplearn.data.tabular import Encoding, day_of_year, encode, fit_encoding
+from deeplearn.data.tabular import Encoding, day_of_year, encode, fit_encoding, forget, unknown
 from deeplearn.errors import DataError
 
 
@@ -82,3 +84,30 @@ def test_calendar_agrees_with_the_standard_library(date):
 def test_a_table_without_information_is_refused():
     with pytest.raises(DataError, match="none of the columns constant varies"):
         fit_encoding({"constant": np.ones(10)})
+
+
+def test_missing_values_have_a_place_of_their_own():
+    town = np.array(["Faro"] * 10 + [""] * 10 + ["Rome"] * 2)
+    encoding = fit_encoding({"town": town})
+    assert encoding.categories == {"town": ["", "Faro"]}
+    assert encode(encoding, {"town": np.array(["", "Faro", "Rome", "Oslo"])})["category"].ravel().tolist() == [
+        1,
+        2,
+        0,
+        0,
+    ]
+
+
+def test_unknown_values_are_counted_by_column():
+    encoding = fit_encoding(table())
+    rows = {**{name: values[:4] for name, values in table().items()}, "town": np.array(["Rome", "", "Faro", "Rome"])}
+    assert unknown(encoding, table()) == []
+    assert unknown(encoding, rows) == ["town: 2 of 4 rows hold values not known from training ('Rome')"]
+
+
+def test_a_share_of_the_categories_is_forgotten_whatever_the_batch():
+    category, index = jnp.ones((4000, 3), jnp.int32), jnp.arange(4000)
+    found = forget(jax.random.key(0), category, index, 0.1)
+    assert abs(float((found == 0).mean()) - 0.1) < 0.01
+    np.testing.assert_array_equal(forget(jax.random.key(0), category[7:9], index[7:9], 0.1), found[7:9])
+    np.testing.assert_array_equal(forget(jax.random.key(0), category, index, 0.0), category)

@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from bookings import FLAGS, bookings
 
 from deeplearn import catalog
 from deeplearn.data.doors.prices import Data, Problem, copies, load, parts
 from deeplearn.errors import DataError, DeeplearnError
 from deeplearn.metrics import Each
-from deeplearn.trained import of_fit
+from deeplearn.trained import Trained, of_fit
 from deeplearn.workspace import Workspace
 from experiments import prices
 
@@ -98,14 +100,15 @@ def test_an_own_file_gives_metrics_and_figures(own):
     assert {path.name for path in (folder / "figures").glob("*.svg")} == {"prices.svg", "year.svg", "importance.svg"}
 
 
-def test_new_rows_get_a_price_and_an_interval(own):
+def test_new_rows_get_a_price_and_an_interval(own, capsys):
     config, folder, _ = own
     trained = of_fit(catalog.load("prices"), config, folder)
     new = folder / "new.csv"
-    new.write_text("built,area,town\n2021-02-03,80,Nowhere\n,,Faro\n")
+    new.write_text("built,remark,area,town\n2021-02-03,1,80,Nowhere\n,none of ours,,Faro\n")
     rows = prices.apply(trained, [str(new)])
     assert [row["row"] for row in rows] == [1, 2]
     assert all(0 <= row["low"] <= row["price"] <= row["high"] for row in rows)
+    assert "town: 1 of 2 rows hold values not known from training ('Nowhere')" in capsys.readouterr().err
     for text, message in (
         ("built,aera,town\n2021-02-03,80,Faro\n", "no column 'area'; did you mean 'aera'"),
         ("built,area,town\n2021-02-03,big,Faro\n", "line 2: 'big' in column 'area'"),
@@ -116,13 +119,66 @@ def test_new_rows_get_a_price_and_an_interval(own):
             prices.apply(trained, [str(new)])
 
 
+@pytest.fixture(scope="module")
+def hotel(tmp_path_factory):
+    """A run on bookings with rates of zero and below and a test file of the user's own, as `--data....` flags say."""
+    folder = tmp_path_factory.mktemp("hotel")
+    path, test = bookings(folder / "train.csv"), bookings(folder / "test.csv", 100, seed=1)
+    config = prices.Config(data=Data(path=path, test=test, windows=1, **FLAGS), **TINY | dict(networks=1))
+    return config, folder, prices.main(config, Workspace(recipe=catalog.load("prices"), folder=folder))
+
+
+def test_rates_of_any_sign_are_learnt_in_their_own_unit(hotel):
+    config, folder, results = hotel
+    assert "test/mape" not in results and "test/log_rmse" not in results and np.isfinite(results["test/coverage"])
+    assert len(results["test/absolute_error"].values) == 100
+    trained = of_fit(catalog.load("prices"), config, folder)
+    assert not trained.fitted.scale.log and trained.fitted.schema.joined.keys() == {"arrival"}
+    rows = prices.apply(trained, [str(config.data.test)])
+    assert np.mean([row["price"] for row in rows]) == pytest.approx(90, abs=60)
+    assert "arrival_date_month" not in trained.asset("importance.json")
+
+
+def test_a_reference_that_is_not_positive_is_refused_with_its_line_also_in_prediction(tmp_path):
+    rows = [f"Faro,{50 + i % 70},,{100 + i}" for i in range(100)]
+    config = prices.Config(data=Data(path=write(tmp_path / "rooms.csv", rows), reference="area"), **TINY)
+    problem = load(config.data)
+    fitted = prices.fitted_on(config, problem, parts(problem, config.data)[1])
+    task = prices.task(config, fitted)
+    batch = {name: values[:2] for name, values in prices.features(fitted, problem.table).items()}
+    variables = task.init(jax.random.key(0), batch)
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "conformal.json").write_text('{"margin": null}')
+    trained = Trained(config=config, folder=tmp_path, variables=variables, fitted=fitted, task=task)
+    new = tmp_path / "new.csv"
+    new.write_text("area\n60\n")
+    assert prices.apply(trained, [str(new)])[0]["low"] is None
+    for area in ("0", "-80", ""):
+        new.write_text(f"town,area\nFaro,60\nFaro,{area}\n")
+        with pytest.raises(DataError, match=r"new\.csv, line 3 has"):
+            prices.apply(trained, [str(new)])
+
+
+def test_too_few_rows_to_calibrate_on_give_prices_without_intervals(capsys):
+    config = prices.Config()
+    assert prices.margin_of(config, [np.arange(4.0), np.arange(5.0)]) == 4
+    assert prices.margin_of(config, [np.arange(8.0)]) is None
+    assert "8 calibration rows cannot promise a coverage of 90%, 9 could" in capsys.readouterr().err
+    band = prices.calibrated(np.array([[100.0, 90, 110]] * 3), None, 5.0)
+    assert prices.intervals(np.full(3, 100.0), band) == {}
+    problem = Problem({}, np.full(3, 100.0), None, None, "made up")
+    assert json.loads(json.dumps(prices.shown(problem, np.arange(3), band), allow_nan=False)).keys() == {
+        "true",
+        "price",
+    }
+
+
 @pytest.mark.parametrize(
     ("data", "last", "message"),
     [
         (dict(target="prise"), "1", "no column 'prise'; did you mean 'price'"),
         (dict(date="town"), "1", "'Faro' in column 'town' is no date"),
         (dict(), "", "line 3 has no 'price'"),
-        (dict(), "-1", "'price' of -1"),
         (dict(), "1", "has 2 rows"),
     ],
 )

@@ -1,8 +1,7 @@
 """Tables with a price to predict: its scale, and which rows are learnt from, calibrated on and tested on."""
 
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -10,26 +9,41 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from deeplearn.data.csvtable import Kind, Table, describe, kind, read_csv, require
+from deeplearn.data.csvfile import where
+from deeplearn.data.csvtable import (
+    Kind,
+    Reading,
+    Schema,
+    Table,
+    describe,
+    kind,
+    read_like,
+    read_table,
+    require,
+    schema_of,
+)
+from deeplearn.data.findings import findings
 from deeplearn.data.sets import hotels, houses
 from deeplearn.data.split import folds, future, refuse_leak, repeated, shuffled
-from deeplearn.errors import ConfigError, DataError
+from deeplearn.errors import ConfigError, DataError, note
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
+class Data(Reading):
     """Which table."""
 
     name: Literal["hotels", "ames", "synthetic"] = "hotels"
     """Stays in a real hotel, houses in Ames, or twelve invented hotels (synthetic)."""
     path: Path | None = None
     """Own CSV file instead, with a header line."""
+    test: Path | None = None
+    """Own CSV file to test on; without one, a fifth of the rows is held out."""
     tfds: str | None = None
     """A prepared TFDS table instead, such as diamonds, or wine_quality with its `quality` as the target."""
     target: str = "price"
     """Its column to predict."""
     date: str | None = None
-    """Its column of dates (YYYY-MM-DD), by which the future is held out; without one, rows are held out at random."""
+    """Its column of dates by which the future is held out; without one, rows are held out at random."""
     reference: str | None = None
     """Its column of a known price to start from, such as last year's: the model learns the ratio to it."""
     honest: bool = True
@@ -46,12 +60,16 @@ class Problem(NamedTuple):
     table: Table
     """Features."""
     price: np.ndarray
-    """[N] float64, positive."""
+    """[N] float64, of any sign."""
     dates: np.ndarray | None
     """[N] datetime64[D]."""
     reference: str | None
     """The column of a known price."""
     name: str
+    schema: Schema = Schema()
+    """How the features were read."""
+    test: int = 0
+    """How many rows, the last ones, are the user's own test."""
 
 
 class Part(NamedTuple):
@@ -72,6 +90,8 @@ class Scale:
     scale: float
     typical: float
     """A typical price."""
+    least: float
+    """The smallest price."""
 
     def units(self, table: Table) -> Float[np.ndarray, "N"]:
         """What a price of 1 means in each row."""
@@ -92,67 +112,114 @@ FOLD = 10
 """Rows that a fold should hold at least."""
 
 
-def load(data: Data) -> Problem:
-    """The table that the knobs ask for.
+def load(data: Data, *, say: bool = True) -> Problem:
+    """The table that the knobs ask for; what there is to `say` of an own one goes to standard error.
 
     Raises:
         DataError: a file, a column or a line of it is wrong.
-        ConfigError: the price to start from is the one to predict.
+        ConfigError: knobs contradict each other.
     """
-    if data.path is None and data.tfds is None:
-        table = {"hotels": hotels.hotel_rates, "ames": houses.ames, "synthetic": hotels.synthetic}[data.name]()
-        date = {"hotels": "arrival_date", "synthetic": "check_in"}.get(data.name)
-        for late in hotels.AFTER_BOOKING:  # A price is asked for before these are known.
-            table.pop(late, None)
-        reference = "year_before" if data.name == "hotels" else None
-        return Problem(table, table.pop("price"), table[date] if date else None, reference, data.name)
     if data.reference == data.target:
         raise ConfigError("data.reference is the column to predict; give one that is known before")
     kinds: dict[str | None, Kind] = {data.target: "number", data.date: "date", data.reference: "number"}
     kinds.pop(None, None)
     if data.path is not None:
-        return _own(read_csv(data.path, kinds, complete=kinds), kinds, data, str(data.path), data.path.name)
-    from deeplearn.data import tfds
+        return _own(data, kinds, say)
+    own = [field.name for field in fields(Reading) if getattr(data, field.name) != field.default]
+    if own or data.test:
+        raise ConfigError(f"data.{own[0] if own else 'test'} is for a table of your own: give it with --data.path")
+    if data.tfds is not None:
+        from deeplearn.data import tfds
 
-    return _own(tfds.table(data.tfds), kinds, data, data.tfds, data.tfds)
+        table = tfds.table(data.tfds)
+        require(table, kinds, data.tfds)
+        for column, what in kinds.items():
+            if kind(table[column]) != what:
+                raise DataError(f"{data.tfds} has a {kind(table[column])} in {column!r}, which should be a {what}")
+            if what == "number" and np.isnan(table[column]).any():
+                raise DataError(f"{data.tfds} does not know every {column!r}; choose another column")
+        return _problem(data, table, schema_of(table), data.tfds, say)
+    table = {"hotels": hotels.hotel_rates, "ames": houses.ames, "synthetic": hotels.synthetic}[data.name]()
+    date = {"hotels": "arrival_date", "synthetic": "check_in"}.get(data.name)
+    for late in hotels.AFTER_BOOKING:  # A price is asked for before these are known.
+        table.pop(late, None)
+    price, reference = table.pop("price"), "year_before" if data.name == "hotels" else None
+    return Problem(table, price, table[date] if date else None, reference, data.name, schema_of(table))
 
 
-def _own(table: Table, kinds: Mapping[str, Kind], data: Data, place: str, name: str) -> Problem:
-    """A table that is not ours, from `place`, as a problem."""
-    require(table, kinds, place)
-    for column, what in kinds.items():
-        if kind(table[column]) != what:
-            raise DataError(f"{place} has a {kind(table[column])} in {column!r}, which should be a {what}")
-    print(f"{place}\n{describe(table)}", file=sys.stderr)
+def _own(data: Data, kinds: Mapping[str, Kind], say: bool) -> Problem:
+    """The user's file, and below it the one to test on."""
+    table, schema = read_table(data.path, data, kinds, complete=kinds)
+    require(table, kinds, data.path)
+    refuse_reference(table, data.reference, data.path)
+    test = 0
+    if data.test is not None:
+        more = read_like(data.test, schema, complete=kinds)
+        refuse_reference(more, data.reference, data.test)
+        test = len(more[data.target])
+        table = {name: np.concatenate([values, more[name]]) for name, values in table.items()}
+    return _problem(data, table, schema, data.path.name, say, test)
+
+
+def _problem(data: Data, table: Table, schema: Schema, name: str, say: bool, test: int = 0) -> Problem:
+    """Says what the table is taken for, and refuses one that nothing can be learnt from."""
+    if say:
+        note(f"{name}\n{describe(table, schema)}")
     price = table.pop(data.target)
-    for column, values in ((data.target, price), (data.reference, table.get(data.reference, price))):
-        if not (values > 0).all():  # A public table may also hold NaN.
-            raise DataError(f"{place} has a {column!r} of {values.min():g}; remove prices that are not positive")
-    if price.min() == price.max():
-        raise DataError(f"{place} has the same {data.target!r} in all {len(price)} rows; give prices that differ")
-    if len(price) < 50 or not table:
-        raise DataError(f"{place} has {len(price)} rows and {len(table)} columns to learn from; give 50 and 1")
-    return Problem(table, price, table[data.date] if data.date else None, data.reference, name)
+    learnt = len(price) - test
+    if learnt < 50 or not table:
+        raise DataError(f"{name} has {learnt} rows and {len(table)} columns to learn from; give 50 and 1")
+    if price[:learnt].min() == price[:learnt].max():
+        raise DataError(f"{name} has the same {data.target!r} in all {learnt} rows; give prices that differ")
+    if say:
+        for sentence in _said(data, table, price, learnt):
+            note(f"note: {sentence}")
+    return Problem(table, price, table[data.date] if data.date else None, data.reference, name, schema, test)
+
+
+def _said(data: Data, table: Table, price: np.ndarray, learnt: int) -> list[str]:
+    """What the user should know before a model learns from so many rows of the table."""
+    said = findings({name: values[:learnt] for name, values in table.items()}, price[:learnt])
+    days = [name for name, values in table.items() if kind(values) == "date"]
+    if days and data.date is None and not data.test:
+        said.append(f"rows are held out at random; --data.date {days[0]} holds the future out, which is fairer")
+    if low := int((price <= 0).sum()):
+        said.append(
+            f"{low} of {len(price)} values of {data.target} are not positive: errors count in its own unit, not in "
+            "percent (--no-log)"
+        )
+    return said
+
+
+def refuse_reference(table: Table, reference: str | None, path: str | Path) -> None:
+    """Raises DataError, with the line, where a price to start from is not positive: nothing is a share of it."""
+    if reference and (wrong := ~(table[reference] > 0)).any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"{where(path, row)} has a {reference!r} of {table[reference][row]:g}; remove prices that are not positive"
+        )
 
 
 def parts(problem: Problem, data: Data, seed: int = 0) -> tuple[list[Part], Part]:
     """(what calibrates the intervals, what is finally trained and tested on).
 
     With folds, every fold calibrates and is tested, and the final model learns from all rows and is not tested.
-    Otherwise the test is the last fifth of the time (or a random one), and what calibrates are the last fifth of the
-    rest, and of the rest before that, and so on.
+    Otherwise the test is the user's own, or the last fifth of the time (or a random one), and what calibrates are the
+    last fifth of the rest, and of the rest before that, and so on.
 
     Raises:
         ConfigError: there cannot be so many folds or windows.
         DataError: too few days to hold some of them out, twice.
     """
     size = len(problem.price)
+    if data.folds and problem.test:
+        raise ConfigError("data.folds test every row once, and data.test other rows: give one of the two")
     if data.folds and not 2 <= data.folds <= size // FOLD:
         raise ConfigError(f"data.folds is {data.folds}; give 2 to {size // FOLD} for {size} rows, or 0 for none")
     if data.windows < 1:
         raise ConfigError(f"data.windows is {data.windows}; give 1 or more: intervals need rows to be calibrated on")
+    everything = np.arange(size)
     if data.folds:
-        everything = np.arange(size)
         return [Part(*fold) for fold in folds(size, data.folds, seed)], Part(everything, everything[:0])
     by_time = problem.dates is not None and data.honest
 
@@ -160,8 +227,8 @@ def parts(problem: Problem, data: Data, seed: int = 0) -> tuple[list[Part], Part
         kept, held = future(problem.dates[rows], HELD_OUT) if by_time else shuffled(len(rows), HELD_OUT, seed)
         return Part(rows[kept], rows[held])
 
-    test = split(np.arange(size))
-    if by_time:
+    test = Part(*np.split(everything, [size - problem.test])) if problem.test else split(everything)
+    if by_time and not problem.test:
         refuse_leak(problem.dates[test.train], problem.dates[test.held], "day")
     calibration = [split(test.train)]
     while by_time and len(calibration) < data.windows and len((earlier := split(calibration[-1].train)).held):
