@@ -1,4 +1,4 @@
-"""What every file in experiments/ promises by existing; docs/adding-a-task.md's `tumours.py` stands for a reader's own.
+"""What every file in experiments/ promises by existing; those of docs/adding-a-task.md stand for a reader's own.
 
 An experiment is trained at its `SMOKE` knobs. One comparison is narrower than it looks: where ways of spreading are
 compared, dropout is off, since its mask is drawn for the rows of a device, and models with batch statistics are left
@@ -38,7 +38,12 @@ from deeplearn.step import State, variables
 from deeplearn.trained import load
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = [*catalog.names(), "tumours.py"]
+SHOWN = {
+    re.search(r"deeplearn train (\w+\.py)", code).group(1): code
+    for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "adding-a-task.md").read_text(), re.DOTALL)
+}
+"""The files that docs/adding-a-task.md shows, by name."""
+NAMES = [*catalog.names(), *SHOWN]
 STEPS = 24
 """Enough for the loss to fall, with two logged windows on each side of a checkpoint half way."""
 
@@ -89,10 +94,10 @@ def without_dropout(config: Any) -> Any:
 def case(request, tmp_path_factory) -> Case:
     """An experiment at its smallest."""
     name = request.param
-    if name == "tumours.py":
-        text = (ROOT / "docs" / "adding-a-task.md").read_text()
-        name = str(tmp_path_factory.mktemp("own") / name)
-        Path(name).write_text(re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1))
+    if name in SHOWN:
+        path = tmp_path_factory.mktemp("own") / name
+        path.write_text(SHOWN[name])
+        name = str(path)
     recipe = catalog.load(name)
     config = with_knobs(recipe.Config(), recipe.SMOKE)
     own = {"steps": STEPS, "log_every": STEPS // 4, "optimizer.warmup": 0, "mesh": "data=1"}
@@ -156,6 +161,7 @@ def test_it_learns(learned):
 def test_it_resumes_to_the_bit(case, learned, tmp_path):
     half = Path("checkpoints", str(STEPS // 2))
     shutil.copytree(learned.folder / half, tmp_path / half)
+    shutil.copy(learned.folder / "fit.json", tmp_path)
     state, _ = fit(dataclasses.replace(case.experiment, evaluations={}), case.config, tmp_path)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), learned.state, state)
 
