@@ -188,6 +188,14 @@ class Each(NamedTuple):
     """What ties examples together, such as a day: the bootstrap draws whole groups."""
 
 
+class Drawn(NamedTuple):
+    """A value that is no mean over examples, such as an equal error rate: compared with a competitor's draw by draw."""
+
+    value: float
+    draws: Float[np.ndarray, "R"]
+    """The same of R bootstrap samples of what repeats (people, scenes), the same samples for every system."""
+
+
 Results = dict[str, Any]
 """`{"test/accuracy": 0.98, "test/confusion": array [C, C], ...}`; with several seeds together, a list per name."""
 
@@ -208,4 +216,5 @@ def lane_of(tree: PyTree, lane: int) -> PyTree:
 def scalars(results: Results) -> dict[str, float]:
     """What a log line can hold: numbers, and the mean over seeds that train together."""
     each = {name: value if isinstance(value, list) else [value] for name, value in results.items()}
+    each = {name: [v.value if isinstance(v, Drawn) else v for v in own] for name, own in each.items()}
     return {name: float(np.mean(v)) for name, v in each.items() if not isinstance(v[0], Each) and np.ndim(v[0]) == 0}

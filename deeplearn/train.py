@@ -18,7 +18,7 @@ from deeplearn.experiment import FREE, Experiment, Recipe, Run
 from deeplearn.fit import fit
 from deeplearn.interrupt import promptly
 from deeplearn.lock import locked
-from deeplearn.metrics import Each, Results
+from deeplearn.metrics import Drawn, Each, Results
 from deeplearn.record import fitfile, seal
 from deeplearn.record.folder import Result, open_run, run_folder, withdraw, write_result
 from deeplearn.record.statistics import Paired, interval, paired
@@ -120,7 +120,7 @@ class _Found(NamedTuple):
 
     metrics: dict[str, list[float]]
     tables: dict[str, list[np.ndarray]]
-    each: dict[str, list[Each]]
+    each: dict[str, list[Each] | list[Drawn]]
 
 
 def _split(per_seed: Sequence[Results]) -> _Found:
@@ -128,9 +128,12 @@ def _split(per_seed: Sequence[Results]) -> _Found:
     found = _Found({}, {}, {})
     for results in per_seed:
         for key, value in results.items():
-            if isinstance(value, Each):
+            if isinstance(value, Each | Drawn):
                 found.each.setdefault(key, []).append(value)
-            elif np.ndim(value) == 0:
+            if isinstance(value, Each):
+                continue
+            value = value.value if isinstance(value, Drawn) else value
+            if np.ndim(value) == 0:
                 found.metrics.setdefault(key, []).append(float(value))
             else:
                 found.tables.setdefault(key, []).append(np.asarray(value))
@@ -138,7 +141,7 @@ def _split(per_seed: Sequence[Results]) -> _Found:
 
 
 def _competitors(
-    recipe: Recipe, config: Run, each: Mapping[str, Sequence[Each]]
+    recipe: Recipe, config: Run, each: Mapping[str, Sequence[Each] | Sequence[Drawn]]
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Paired]]]:
     """Competitor -> its metrics, and how they differ from ours example by example where both say so."""
     if recipe.baseline is None:
@@ -146,7 +149,7 @@ def _competitors(
     _say("measuring the competitor on the same split")
     metrics, pairs = {}, {}
     for name, own in recipe.baseline(config).items():
-        metrics[name] = {key: value for key, value in own.items() if not isinstance(value, Each)}
+        metrics[name] = {key: values[0] for key, values in _split([own]).metrics.items()}
         pairs[name] = {key: paired(each[key], own[key]) for key in own if key in each}
     return metrics, {name: own for name, own in pairs.items() if own}
 

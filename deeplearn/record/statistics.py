@@ -1,13 +1,13 @@
 """Statistics over repeated runs: mean and interval over seeds, and a paired comparison with a competitor."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Int, Shaped
 
-from deeplearn.metrics import Each
+from deeplearn.metrics import Drawn, Each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +36,12 @@ class Paired:
     """Two-sided p-value of no difference."""
 
 
-def paired(ours: Sequence[Each], theirs: Each, seed: int = 0) -> Paired:
-    """A competitor against our run, whose values are the mean over its seeds: one `Each` a seed."""
-    mean = np.mean([each.values for each in ours], axis=0)
+def paired(ours: Sequence[Each] | Sequence[Drawn], theirs: Each | Drawn, seed: int = 0) -> Paired:
+    """A competitor against our run, whose values are the mean over its seeds: one `Each` or `Drawn` a seed."""
+    if isinstance(theirs, Drawn):
+        gaps = theirs.draws - np.mean([own.draws for own in ours], axis=0)
+        return _compared(theirs.value - float(np.mean([own.value for own in ours])), gaps)
+    mean = np.mean([own.values for own in ours], axis=0)
     return paired_bootstrap(theirs.values, mean, seed, groups=theirs.groups)
 
 
@@ -94,10 +97,45 @@ def paired_bootstrap(
         rng.multinomial(counts.sum(), share, size=min(chunk, resamples - start)) for start in range(0, resamples, chunk)
     )
     means = np.concatenate([(times @ totals) / (times @ sizes) for times in drawn])
-    low, high = np.quantile(means, [0.025, 0.975])
-    tail = min((means <= 0).sum(), (means >= 0).sum())
-    p = min(1.0, 2 * (tail + 1) / (resamples + 1))  # + 1: the sample itself; p is never 0.
-    return Paired(difference=float(gaps.mean()), low=float(low), high=float(high), p=float(p))
+    return _compared(float(gaps.mean()), means)
+
+
+def bootstrap(
+    statistic: Callable[[Int[np.ndarray, "R U"]], Float[np.ndarray, "R"]],
+    strata: Shaped[np.ndarray, "U"],
+    seed: int = 0,
+    resamples: int = 2000,
+) -> Drawn:
+    """A statistic of U units (people, scenes, speakers), and of bootstrap samples of them.
+
+    Two systems whose units, strata and seed agree are judged on the same samples, so that `paired` compares them.
+
+    Args:
+        statistic: how often each unit counts [R, U] -> the value of each of these samples [R].
+        strata: units of one stratum (a fold) are drawn from among themselves.
+        resamples: 2,000 keep the Monte-Carlo error of a 95 % bound below a tenth of the interval's width.
+    """
+    rng = np.random.default_rng(seed)
+    times = np.zeros((resamples, len(strata)), np.int64)
+    for name in np.unique(strata):
+        own = np.flatnonzero(strata == name)
+        times[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=resamples)
+    chunks = (times[start : start + 200] for start in range(0, resamples, 200))  # A statistic may need a lot for each.
+    whole = statistic(np.ones((1, len(strata)), np.int64))
+    return Drawn(float(whole[0]), np.concatenate([statistic(chunk) for chunk in chunks]))
+
+
+def bounds(draws: Float[np.ndarray, "R"]) -> tuple[float, float]:
+    """The 95 % percentile interval."""
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _compared(difference: float, draws: Float[np.ndarray, "R"]) -> Paired:
+    low, high = bounds(draws)
+    tail = min((draws <= 0).sum(), (draws >= 0).sum())
+    p = min(1.0, 2 * (tail + 1) / (len(draws) + 1))  # + 1: the sample itself; p is never 0.
+    return Paired(difference=difference, low=low, high=high, p=float(p))
 
 
 def _student(freedom: float) -> float:

@@ -6,8 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from deeplearn.metrics import Each
-from deeplearn.record.statistics import Paired, difference_interval, interval, paired, paired_bootstrap
+from deeplearn.metrics import Drawn, Each
+from deeplearn.record.statistics import (
+    Paired,
+    bootstrap,
+    bounds,
+    difference_interval,
+    interval,
+    paired,
+    paired_bootstrap,
+)
 
 values = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=12).filter(lambda x: np.std(x) > 1e-6)
 
@@ -93,3 +101,30 @@ def test_bootstrap_is_a_function_of_its_seed() -> None:
     rng = np.random.default_rng(1)
     a, b = rng.normal(size=300), rng.normal(size=300)
     assert paired_bootstrap(a, b, seed=3) == paired_bootstrap(a, b, seed=3) != paired_bootstrap(a, b, seed=4)
+
+
+def test_a_bootstrap_of_means_is_the_paired_bootstrap() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=60), rng.normal(size=60)
+    ours, theirs = (
+        bootstrap(lambda times, v=v: times @ v / times.sum(1), np.zeros(60), seed=1, resamples=10_000) for v in (a, b)
+    )
+    assert ours.value == pytest.approx(a.mean())
+    found, expected = paired([ours, ours], theirs), paired_bootstrap(b, a, seed=0)
+    np.testing.assert_allclose(
+        [found.difference, found.low, found.high], [expected.difference, expected.low, expected.high], atol=0.02
+    )
+    assert paired([ours], ours) == Paired(difference=0.0, low=0.0, high=0.0, p=1.0)
+    low, high = bounds(ours.draws)
+    assert low < ours.value < high
+
+
+def test_a_bootstrap_draws_within_strata() -> None:
+    strata = np.array(["a"] * 3 + ["b"] * 5)
+    seen = []
+    found = bootstrap(lambda times: seen.append(times) or times[:, :3].sum(1).astype(float), strata, resamples=450)
+    times = np.concatenate(seen[1:])
+    assert times.shape == (450, 8)
+    np.testing.assert_array_equal(times[:, :3].sum(1), 3)
+    np.testing.assert_array_equal(times[:, 3:].sum(1), 5)
+    assert isinstance(found, Drawn) and np.ptp(found.draws) == 0
