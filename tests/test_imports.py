@@ -63,7 +63,7 @@ MAY_IMPORT = {
     "data/sets": {"errors", "data"},
     "data/doors": {"errors", "data", "data/sets"},
     "methods": {"errors", "data"},
-    "models": {"errors", "data", "methods"},
+    "models": {"errors", "data", "data/sets", "methods"},  # sets: weights that somebody trained come by package, too
     "record": BASE,
     "competitors": {"errors", "data", "data/sets", "data/doors", "methods"},
 }
