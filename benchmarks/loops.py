@@ -31,7 +31,7 @@ def ours(job: Mapping[str, Any]) -> tuple[Callable[[int, int], float], dict[str,
 
     `seeds` in the job: that many in one program. `mesh`: as the knob of a run.
     """
-    from deeplearn.fit import fit
+    from deeplearn.loop import fit
 
     case, seeds = cases()[job["case"]], range(job["seeds"])
     source = Arrays(columns=columns(case), batch=case.batch)

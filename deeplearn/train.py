@@ -15,9 +15,9 @@ from deeplearn.config import to_json
 from deeplearn.dispatch import convolves
 from deeplearn.errors import DeeplearnError, UsageError
 from deeplearn.experiment import FREE, Experiment, Recipe, Run
-from deeplearn.fit import fit
 from deeplearn.interrupt import promptly
 from deeplearn.lock import locked
+from deeplearn.loop import fit
 from deeplearn.metrics import Drawn, Each, Results
 from deeplearn.record import fitfile, seal
 from deeplearn.record.folder import Result, open_run, run_folder, withdraw, write_result

@@ -12,7 +12,7 @@ import numpy as np
 from deeplearn.data.source import Arrays
 from deeplearn.evaluation import evaluate
 from deeplearn.experiment import Experiment, Recipe, Run
-from deeplearn.fit import data_of, fit
+from deeplearn.loop import data_of, fit
 from deeplearn.metrics import Results
 from deeplearn.parallel import make_mesh, replicated
 from deeplearn.record import fitfile

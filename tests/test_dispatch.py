@@ -9,7 +9,7 @@ from toy import RUN, toy
 
 from deeplearn.dispatch import convolves, dispatcher, reseeded
 from deeplearn.errors import ConfigError
-from deeplearn.fit import fit
+from deeplearn.loop import fit
 from deeplearn.parallel import make_mesh
 
 

@@ -32,7 +32,7 @@ from deeplearn.errors import ConfigError
 from deeplearn.evaluation import evaluate
 from deeplearn.experiment import Experiment, Recipe, Run
 from deeplearn.export import export
-from deeplearn.fit import collections, fit
+from deeplearn.loop import collections, fit
 from deeplearn.parallel import make_mesh
 from deeplearn.step import State, variables
 from deeplearn.trained import load

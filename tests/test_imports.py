@@ -14,7 +14,7 @@ BLOCKED = (
     "scipy.stats dm_pix"
 )
 CORE = (
-    ["deeplearn", "deeplearn.fit", "deeplearn.step", "deeplearn.cli", "deeplearn.data.source"]
+    ["deeplearn", "deeplearn.loop", "deeplearn.step", "deeplearn.cli", "deeplearn.data.source"]
     + [f"deeplearn.models.{path.stem}" for path in sorted((ROOT / "deeplearn" / "models").glob("[!_]*.py"))]
     + [f"benchmarks.{path.stem}" for path in sorted((ROOT / "benchmarks").glob("[!_]*.py"))]
 )
@@ -28,6 +28,19 @@ def test_the_core_imports_without_the_rest():
     block = f"import sys\nfor name in {BLOCKED.split()!r}: sys.modules[name] = None\n"
     done = python(block + "\n".join(f"import {name}" for name in CORE))
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_public_names_are_found_where_an_editor_looks_for_them():
+    """The names that type checkers see are those that are imported when asked for, and asking first costs nothing."""
+    import deeplearn
+
+    tree = ast.parse((ROOT / "deeplearn" / "__init__.py").read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    shown = {f"{node.module}.{alias.name}" for node in block.body for alias in node.names}
+    assert shown == {f"deeplearn.{module}.{name}" for module, names in deeplearn.PLACES.items() for name in names}
+    assert all(getattr(deeplearn, name) is not None for name in deeplearn.__all__)
+    assert callable(deeplearn.fit) and callable(deeplearn.load)
+    assert python("import sys, deeplearn; print('jax' in sys.modules)").stdout == "False\n"
 
 
 def test_help_imports_neither_jax_nor_numpy():
@@ -71,7 +84,7 @@ MAY_IMPORT = {
 
 
 def room(module: str) -> str:
-    """`deeplearn.data.sets.digits` lies in data/sets, `deeplearn.fit` in a room of its own."""
+    """`deeplearn.data.sets.digits` lies in data/sets, `deeplearn.loop` in a room of its own."""
     parts = module.split(".")[1:]
     return "/".join(parts[:-1]) if len(parts) > 1 else "".join(parts)
 

@@ -17,7 +17,7 @@ from toy import RUN, Net, toy
 
 from deeplearn import sealed
 from deeplearn.errors import ConfigError
-from deeplearn.fit import fit
+from deeplearn.loop import fit
 from deeplearn.processes import HEARTBEAT_SECONDS, LOST, join, several
 
 TESTS = Path(__file__).parent
@@ -42,7 +42,7 @@ processes.join()
 import dataclasses, json, pathlib
 import jax, numpy as np
 from deeplearn.errors import NumericalError
-from deeplearn.fit import fit
+from deeplearn.loop import fit
 from deeplearn.metrics import scalars
 from deeplearn.parallel import fetched
 from test_processes import CASES, MODEL, SHORT, experiment

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from toy import RUN, columns, objective, toy
 
-from deeplearn.fit import fit
+from deeplearn.loop import fit
 from deeplearn.optimizer import Optimizer, averaged
 from deeplearn.parallel import make_mesh
 from deeplearn.reestimate import reestimated, settled

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from toy import RUN, columns, toy
 
-from deeplearn import fit as fit_module
+from deeplearn import loop
 from deeplearn.data.source import Records
 from deeplearn.errors import ConfigError, NumericalError
 from deeplearn.evaluation import evaluate
-from deeplearn.fit import fit
 from deeplearn.interrupt import Interrupted, Stop
+from deeplearn.loop import fit
 from deeplearn.metrics import scalars
 from deeplearn.optimizer import Optimizer
 from deeplearn.parallel import make_mesh
@@ -69,7 +69,7 @@ def test_spreading_does_not_change_the_numbers(knobs, reference, tmp_path):
 
 
 def test_fsdp_and_tensor_really_slice(tmp_path, monkeypatch):
-    monkeypatch.setattr(fit_module.parallel, "FSDP_MIN_BYTES", 64)
+    monkeypatch.setattr(loop.parallel, "FSDP_MIN_BYTES", 64)
     state, _ = train(tmp_path, mesh="data=2,fsdp=2,tensor=2", model=Wide())
     kernel = state.params["wide"]["kernel"]  # [8, 64]
     assert kernel.sharding.spec == jax.sharding.PartitionSpec("fsdp", "tensor")
@@ -207,7 +207,7 @@ def test_a_signal_saves_and_the_run_resumes_bitwise(tmp_path, monkeypatch):
         yield Stop(lambda: next(answers))
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit_module, "signals", soon)
+        patch.setattr(loop, "signals", soon)
         with pytest.raises(Interrupted) as stop:
             train(tmp_path / "parts", log_every=1)
     assert stop.value.exit_code == 128 + signal.SIGTERM
@@ -225,25 +225,25 @@ def test_the_log_of_a_run_stopped_anywhere_equals_that_of_one_which_was_not(tmp_
     """Inside a logged window, in the evaluation half way and in the last one, one after the other."""
     knobs = dict(log_every=5, eval_every=6, seeds=[0, 1], mesh="data=1")
     whole, results = train(tmp_path / "whole", **knobs)
-    measured = fit_module.evaluate
+    measured = loop.evaluate
 
     def stopped(*arguments, **rest):
         raise Interrupted(signal.SIGTERM, "here")
 
     asked = iter([None, None, signal.SIGTERM])  # Before the first step, after one dispatch and after two.
     with monkeypatch.context() as patch:
-        patch.setattr(fit_module, "signals", lambda: contextlib.nullcontext(Stop(lambda: next(asked))))
+        patch.setattr(loop, "signals", lambda: contextlib.nullcontext(Stop(lambda: next(asked))))
         with pytest.raises(Interrupted, match=r"after step [23]"):
             train(tmp_path / "parts", **knobs)
     for _ in range(2):
         with monkeypatch.context() as patch:
-            patch.setattr(fit_module, "evaluate", stopped)
+            patch.setattr(loop, "evaluate", stopped)
             with pytest.raises(Interrupted):
                 train(tmp_path / "parts", **knobs)
         assert steps(tmp_path / "parts" / "checkpoints")[-1] == 6
     passed = iter([measured, stopped])
     with monkeypatch.context() as patch:
-        patch.setattr(fit_module, "evaluate", lambda *a, **k: next(passed)(*a, **k))
+        patch.setattr(loop, "evaluate", lambda *a, **k: next(passed)(*a, **k))
         with pytest.raises(Interrupted):
             train(tmp_path / "parts", **knobs)
     assert steps(tmp_path / "parts" / "checkpoints")[-1] == RUN.steps
