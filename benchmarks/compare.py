@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import records
-from benchmarks.report import grid, ratio
-from benchmarks.timing import RESAMPLES
 from deeplearn.errors import DataError
+
+from . import records
+from .report import grid, ratio
+from .timing import RESAMPLES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import records
-from benchmarks.report import publish
-from benchmarks.timing import QUICK, Budget, Sampler, measure, timed
 from deeplearn.data.source import Arrays, Records, Source, prefetch
+
+from . import records
+from .report import publish
+from .timing import QUICK, Budget, Sampler, measure, timed
 
 SHAPES: dict[str, tuple[int, ...]] = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "imagenet": (224, 224, 3)}
 """Images as bytes: 64, 784 and 150,528 an example."""

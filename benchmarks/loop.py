@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import records
-from benchmarks.report import publish, ratio
-from benchmarks.step import environments
-from benchmarks.timing import Budget, Ratio, measure
-from benchmarks.worker import Worker
+from . import records
+from .report import publish, ratio
+from .step import environments
+from .timing import Budget, Ratio, measure
+from .worker import Worker
 
 LOOPS: dict[str, dict[str, Any]] = {
     "ours": {"library": "ours", "seeds": 1, "mesh": ""},

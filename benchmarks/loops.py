@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax.training.train_state import TrainState
 
-from benchmarks.cases import Case, cases, optimizer
 from deeplearn.data.source import Arrays
 from deeplearn.experiment import Experiment, Run
+
+from .cases import Case, cases, optimizer
 
 ROWS = 1500
 """Examples in memory, as in the training half of the digits of scikit-learn, roughly."""

@@ -13,9 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import peaks, products, records
-from benchmarks.report import publish
-from benchmarks.timing import QUICK, Budget, Ratio, measure, rotated, timed
+from . import peaks, products, records
+from .report import publish
+from .timing import QUICK, Budget, Ratio, measure, rotated, timed
 
 SHAPES: dict[str, tuple[int, int, int, int]] = {
     # name: (batch, M, K, N). Those of a Transformer with width 256 on 2048 tokens, and of large language models.

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.timing import QUICK, Budget, compiled, measure, rotated, timed
+from .timing import QUICK, Budget, compiled, measure, rotated, timed
 
 BUDGET = Budget(rounds=10, seconds=5.0, warmup=2.0)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.peaks import DTYPES, datasheet, processor
+from .peaks import DTYPES, datasheet, processor
 
 Array = Any
 """Of whichever library."""

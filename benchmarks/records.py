@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.timing import conditions
 from deeplearn.errors import DataError
 from deeplearn.record.environment import environment
+
+from .timing import conditions
 
 SCHEMA = "deeplearn-benchmark/1"
 """Changes when a reader of older files would misunderstand the new ones."""

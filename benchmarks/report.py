@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import records
-from benchmarks.records import Records
+from . import records
+from .records import Records
 
 Row = Mapping[str, Any]
 STYLE = """

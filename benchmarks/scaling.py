@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 import jax
 
-from benchmarks import records
-from benchmarks.report import publish
-from benchmarks.timing import QUICK, Budget, Sampler, measure
-from benchmarks.worker import Worker
+from . import records
+from .report import publish
+from .timing import QUICK, Budget, Sampler, measure
+from .worker import Worker
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.cases import cases, optimizer
 from deeplearn import parallel
 from deeplearn.metrics import Metric
 from deeplearn.step import State, init, train_step
+
+from .cases import cases, optimizer
 
 
 def step(job: Mapping[str, Any]) -> tuple[Callable[[int, int, int], None], dict[str, Any]]:

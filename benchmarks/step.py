@@ -14,13 +14,14 @@ from typing import Any, Literal
 
 import jax
 
-from benchmarks import peaks, records
-from benchmarks.cases import cases
-from benchmarks.report import publish, ratio
-from benchmarks.timing import Budget, Ratio, Timing, measure
-from benchmarks.worker import Worker
 from deeplearn import runtime
 from deeplearn.errors import ConfigError, UsageError
+
+from . import peaks, records
+from .cases import cases
+from .report import publish, ratio
+from .timing import Budget, Ratio, Timing, measure
+from .worker import Worker
 
 TWINS = ("mlp-small", "mlp", "lenet", "resnet18", "gnmt", "transformer")
 """Cases that `benchmarks.peers` has, spelled out because to look there imports PyTorch."""

@@ -37,7 +37,7 @@ class Worker:
         # Not a pipe: one that nobody reads fills up and stops the process.
         self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker"],
+            [sys.executable, "-m", f"{__package__}.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.said,
@@ -109,10 +109,10 @@ def _builder(job: Mapping[str, Any]) -> Builder:
     """What makes the step or loop; PyTorch is imported where it is asked for only."""
     library = job["library"]
     if library in ("torch", "dataloader"):
-        from benchmarks.peers import loader
+        from .peers import loader
 
         return {"torch": _torch_step, "dataloader": loader.loop}[library]
-    from benchmarks import loops, spread
+    from . import loops, spread
 
     return {
         "spread": spread.step,
@@ -126,9 +126,10 @@ def _builder(job: Mapping[str, Any]) -> Builder:
 def _jax_step(job: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     import jax
 
-    from benchmarks.cases import cases, optimizer
-    from benchmarks.timing import compiled
     from deeplearn.step import init, train_step
+
+    from .cases import cases, optimizer
+    from .timing import compiled
 
     case, transformation = cases()[job["case"]], optimizer()
     batches = [jax.device_put(case.draw(seed)) for seed in range(4)]
@@ -160,8 +161,8 @@ def _torch_step(job: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     import jax
     import torch
 
-    from benchmarks.cases import cases
-    from benchmarks.peers import twin
+    from .cases import cases
+    from .peers import twin
 
     case = cases()[job["case"]]
     params = jax.jit(case.task.init)(jax.random.key(0), case.draw(0))["params"]

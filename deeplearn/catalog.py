@@ -22,6 +22,11 @@ COPY = "experiment.py"
 """Name of the copy that a run folder keeps of an experiment of the user's own."""
 
 
+def home(package: str) -> str:
+    """The name to import `benchmarks` by: beside the package in a checkout, inside it when installed from a wheel."""
+    return package if (HOME.parent / package).is_dir() and not (HOME / package).is_dir() else f"deeplearn.{package}"
+
+
 def names() -> list[str]:
     """The experiments that come with the code."""
     return sorted({path.stem for place in PLACES for path in place.glob("[!_]*.py")})

@@ -332,6 +332,8 @@ def _data(words: list[str]) -> None:
 def _bench(words: list[str]) -> None:
     from importlib import import_module
 
+    from deeplearn import catalog
+
     known = ("matmul", "step", "scaling", "input", "loop", "compare")
     if not words or words[0] not in known:
         near = difflib.get_close_matches(words[0], known, n=1) if words else []
@@ -342,7 +344,7 @@ def _bench(words: list[str]) -> None:
         print(text)
         return
     _before_jax()
-    module = import_module(f"benchmarks.{words[0]}")
+    module = import_module(f"{catalog.home('benchmarks')}.{words[0]}")
     config = _parse(module.Config, words[1:], verb=f"bench {words[0]}", about=module.__doc__ or "")
     if code := module.main(config):
         sys.exit(code)

@@ -85,6 +85,7 @@ def _ours() -> bool:
         Path(__file__).parent,
         Path(__file__).parent.parent / "experiments",
         Path(__file__).parent.parent / "benchmarks",
+        Path(__file__).parent / "benchmarks",
     )
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.cases import cases
-from benchmarks.loops import columns
-from benchmarks.peers import twin
+from ..cases import cases
+from ..loops import columns
+from . import twin
 
 
 def loop(job: Mapping[str, Any]) -> tuple[Callable[[int, int], None], dict[str, Any]]:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.cases import RATE, VOCABULARY, Case
-from benchmarks.peers import translation, vision
+from ..cases import RATE, VOCABULARY, Case
+from . import translation, vision
 
 TWINS: dict[str, Callable[[], nn.Module]] = {
     "mlp-small": lambda: vision.MLP(width=32),
