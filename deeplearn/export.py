@@ -96,7 +96,8 @@ def _onnx(program: Callable[[Any], PyTree], inputs: Columns, path: Path) -> Path
         from jax2onnx import to_onnx
     except ImportError as error:
         raise UsageError(
-            "ONNX needs the package jax2onnx; install it beside deeplearn, or leave --onnx out."
+            f"--onnx needs {error.name}: pip install 'deeplearn[onnx]', and pip install --no-deps jax2onnx, "
+            "which asks for an older Orbax than ours and does not need it."
         ) from error
     names = list(inputs)
     shapes = [jax.ShapeDtypeStruct(("B", *leaf.shape[1:]), leaf.dtype) for leaf in inputs.values()]
@@ -107,5 +108,11 @@ def _onnx(program: Callable[[Any], PyTree], inputs: Columns, path: Path) -> Path
         raise UsageError(
             f"this model cannot be written as ONNX ({reason}); the other files are in {path.parent}."
         ) from error
+    own = dict(zip((value.name for value in model.graph.input), names, strict=False))
+    for value in model.graph.input:  # It calls them in_0, in_1, ...
+        value.name = own[value.name]
+    for node in model.graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = own.get(name, name)
     path.write_bytes(model.SerializeToString())
     return path
