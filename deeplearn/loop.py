@@ -76,7 +76,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
 
         def measure(done: int, running: Running) -> Results:
             try:
-                with stop.at_once(_saved(done, folder)):
+                with stop.at_once(_saved(done, run.workdir or folder)):
                     results = evaluate(
                         experiment,
                         variables(running.state),
@@ -101,7 +101,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
                 store.save(done, running)
             if pause.signal and done < run.steps:
                 store.wait()
-                raise Interrupted(pause.signal, _saved(done, folder))
+                raise Interrupted(pause.signal, _saved(done, run.workdir or folder))
             if pause.evaluate:
                 results = measure(done, running)
     return running.state, results

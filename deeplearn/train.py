@@ -35,7 +35,7 @@ def train(recipe: Recipe, config: Run) -> Path:
     source = catalog.copied(recipe)
     folder = run_folder(config.workdir, recipe.name, source)
     with locked(folder):
-        _train(recipe, config, folder, source)
+        _train(recipe, replace(config, workdir=folder), folder, source)
     return folder
 
 
@@ -44,7 +44,7 @@ def _train(recipe: Recipe, config: Run, folder: Path, source: bytes | None) -> N
     start = time.perf_counter()
     _refuse_other_knobs(config)
     experiment = recipe.experiment(config) if recipe.main is None else None
-    open_run(folder, config, recipe.name, source)
+    open_run(folder, replace(config, workdir=None), recipe.name, source)  # A folder may be moved.
     _say(f"run folder: {folder}")
     try:
         found = _split(_results(recipe, config, folder, experiment))
@@ -68,7 +68,7 @@ def _write(recipe: Recipe, config: Run, folder: Path, found: "_Found", seconds: 
     )
     result = Result(
         experiment=recipe.name,
-        config=to_json(config),
+        config=to_json(replace(config, workdir=None)),
         metrics={key: float(np.mean(values)) for key, values in found.metrics.items()},
         baseline=baseline,
         paired=pairs,

@@ -120,7 +120,7 @@ def restored(config: Run, folder: Path, fitted: Any, task: Task | None) -> Train
     found = read(folder / "checkpoints", shapes, seeds=config.seeds)
     if found is None:
         raise UsageError(
-            f"{folder} has no checkpoint yet; let its training finish, or resume it with --workdir {folder}."
+            f"{folder} has no checkpoint yet; let its training finish, or go on with it: deeplearn resume {folder}"
         )
     return Trained(config=config, folder=folder, variables=variables_of(found[1]), fitted=fitted, task=task)
 

@@ -235,7 +235,7 @@ def load_run(folder: Path) -> Record:
         config=config if isinstance(config, dict) else result.config if result else {},
         changed=[name for name in head.get("changed") or [] if isinstance(name, str)],
         environment=_read_json(folder / "env.json", problems),
-        command=commands.strip().splitlines()[-1] if commands.strip() else "",
+        command=_repeating(commands.splitlines()),
         histories=histories,
         result=result,
         figures=sorted(p for p in (folder / "figures").glob("*") if p.suffix in (".svg", ".png", ".jpg")),
@@ -295,6 +295,20 @@ def _agreed(name: str) -> str:
     from jax.experimental.multihost_utils import broadcast_one_to_all
 
     return bytes(np.asarray(broadcast_one_to_all(np.frombuffer(name.encode(), np.uint8)))).decode()
+
+
+def _repeating(commands: list[str]) -> str:
+    """The last start that said all knobs, without its folder: what makes such a run again, in a new one."""
+    for command in reversed(commands):
+        try:
+            words = shlex.split(command)
+        except ValueError:
+            continue
+        if "resume" in words[:2]:
+            continue
+        keep = [word for i, word in enumerate(words) if word != "--workdir" and (i == 0 or words[i - 1] != "--workdir")]
+        return shlex.join(word for word in keep if not word.startswith("--workdir="))
+    return ""
 
 
 def _command() -> str:

@@ -1,0 +1,82 @@
+"""Words of a command line into frozen dataclasses."""
+
+from typing import Any
+
+from deeplearn.errors import UsageError
+
+
+def before_jax() -> None:
+    """Settings that XLA and the C library read when the process starts; restarts this one at most once."""
+    from deeplearn import runtime
+
+    runtime.prepare()
+
+
+def parse(form: Any, words: list[str], *, verb: str, about: str, default: Any = None) -> Any:
+    """Words into a dataclass; unknown knobs, wrong types and `--help` end with tyro's explanation (exit 2 and 0)."""
+    import tyro
+
+    arguments = {} if default is None else {"default": default}
+    style = (tyro.conf.AvoidSubcommands, tyro.conf.PositionalRequiredArgs)
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def whole(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+        if info.type is not int:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="INT",
+            instance_from_str=lambda words: _whole(words[0]),
+            is_instance=_is_whole,
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return tyro.cli(
+        form, args=words, prog=f"deeplearn {verb}", description=about, config=style, registry=registry, **arguments
+    )
+
+
+def _whole(word: str) -> int:
+    """`1e3` is as whole as `1000`."""
+    try:
+        return int(word)
+    except ValueError:
+        value = float(word)
+        if value != int(value):
+            raise ValueError(f"{word} is no whole number") from None
+        return int(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def option(words: list[str], name: str) -> tuple[str | None, list[str]]:
+    """Take `--name VALUE` or `--name=VALUE` out of the words, before the rest can be understood."""
+    for i, word in enumerate(words):
+        if word == name:
+            if i + 1 == len(words):
+                raise UsageError(f"{name} needs a value.")
+            return words[i + 1], words[:i] + words[i + 2 :]
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2], words[:i] + words[i + 1 :]
+    return None, words
+
+
+def merged(config: Any, values: dict[str, Any]) -> Any:
+    """A config with the knobs of nested JSON values in the place of its own.
+
+    Raises:
+        ConfigError: an unknown knob, or a value of the wrong type.
+    """
+    from deeplearn.config import from_json, to_json
+
+    def over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+        both = {
+            name: over(below[name], value) if isinstance(value, dict) and isinstance(below.get(name), dict) else value
+            for name, value in above.items()
+        }
+        return {**below, **both}
+
+    return from_json(type(config), over(to_json(config), values))

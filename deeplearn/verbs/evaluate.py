@@ -1,0 +1,29 @@
+"""`deeplearn evaluate`: evaluate a run again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from deeplearn.flags import before_jax, parse
+
+
+def main(words: list[str]) -> None:
+    import tyro
+
+    @dataclass(frozen=True)
+    class Evaluate:
+        run: Annotated[Path, tyro.conf.Positional]
+        """Run folder, such as runs/latest."""
+        other_data: bool = False
+        """Go on where the data are no longer those of the training; by default that is an error."""
+        trust: bool = False
+        """Run the experiment's file that lies in the folder; needed where it does not come with this code."""
+
+    form = parse(
+        Evaluate, words, verb="evaluate", about="Evaluate a run folder's newest checkpoint on all its evaluations."
+    )
+    before_jax()
+    from deeplearn import train
+
+    for name, value in train.evaluate_again(form.run, other_data=form.other_data, trust=form.trust).items():
+        print(f"{name:32} {value:.6g}")

@@ -1,0 +1,31 @@
+"""`deeplearn report`: curves, tables, pictures and environment of runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from deeplearn.flags import parse
+
+
+def main(words: list[str]) -> None:
+    import tyro
+
+    @dataclass(frozen=True)
+    class Report:
+        runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+        """Run folders, or folders that hold some."""
+        format: Literal["html", "text", "github", "latex"] = "html"
+        """One self-contained page, or the tables as text."""
+        output: Path = Path("report.html")
+        """Where the page goes."""
+
+    form = parse(Report, words, verb="report", about="Curves, tables, pictures and environment of one or more runs.")
+    from deeplearn.record.folder import find_runs, load_run
+    from deeplearn.record.report import page
+    from deeplearn.record.table import table
+
+    runs = [load_run(folder) for folder in find_runs(form.runs)]
+    if form.format == "html":
+        print(page(runs, form.output))
+    else:
+        print(table(runs, form.format))

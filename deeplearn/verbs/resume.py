@@ -1,0 +1,31 @@
+"""`deeplearn resume`: go on with a run where it stopped, with nothing retyped."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from deeplearn import processes
+from deeplearn.flags import before_jax, parse
+
+
+def main(words: list[str]) -> None:
+    """The knobs are those of the run folder; only the number of steps may grow."""
+    import tyro
+
+    @dataclass(frozen=True)
+    class Resume:
+        run: Annotated[Path, tyro.conf.Positional]
+        """Run folder, such as runs/latest."""
+        steps: int | None = None
+        """Train up to so many steps instead of those of the run."""
+        trust: bool = False
+        """Run the experiment's file that lies in the folder; needed where it does not come with this code."""
+
+    form = parse(Resume, words, verb="resume", about="Go on with a run where it stopped.")
+    before_jax()
+    processes.join()
+    from deeplearn.trained import recipe_of
+    from deeplearn.verbs.train import run
+
+    recipe, config = recipe_of(form.run.resolve(), trust=form.trust)
+    run(recipe, config if form.steps is None else replace(config, steps=form.steps))

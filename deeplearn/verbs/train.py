@@ -1,0 +1,127 @@
+"""`deeplearn train`: an experiment by name or by the path of a file, with its knobs as flags."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from deeplearn import catalog, processes
+from deeplearn.errors import DataError, UsageError
+from deeplearn.flags import before_jax, merged, option, parse
+
+if TYPE_CHECKING:
+    from deeplearn.experiment import Recipe, Run
+
+
+def main(words: list[str]) -> None:
+    """Parse, then train or plan."""
+    if not words or words[0] in ("-h", "--help"):
+        from deeplearn.verbs.list import main as listing
+
+        print("usage: deeplearn train EXPERIMENT [--preset NAME] [--config FILE] [--dry-run] [--KNOB VALUE ...]\n")
+        print("EXPERIMENT is one of the names below or the path of your own file; --help after it shows its knobs.\n")
+        listing([])
+        return
+    name, words = words[0], words[1:]
+    catalog.locate(name)  # A wrong name is told before anything heavy is imported.
+    before_jax()
+    processes.join()
+    recipe = catalog.load(name)
+    preset, rest = option(words, "--preset")
+    file, rest = option(rest, "--config")
+    form = parse(_form(recipe, _default(recipe, preset, file)), rest, verb=f"train {name}", about=_about(recipe))
+    if form.dry_run:
+        from deeplearn.plan import plan
+
+        print(plan(recipe, form.knobs))
+    else:
+        run(recipe, form.knobs)
+
+
+def run(recipe: "Recipe", config: "Run") -> None:
+    """Train, then show the table of results."""
+    from deeplearn.record.folder import load_run
+    from deeplearn.record.table import table
+    from deeplearn.train import train
+
+    folder = train(recipe, config)
+    if processes.first():
+        print(table([load_run(folder)], "text"))
+        print(f"\nrun folder: {folder}\nlook at it: deeplearn report {folder}")
+
+
+def _default(recipe: "Recipe", preset: str | None, file: str | None) -> "Run":
+    """The knobs before the flags: those of a preset, and over them those of a file."""
+    import difflib
+
+    if preset is not None and preset not in recipe.PRESETS:
+        near = difflib.get_close_matches(preset, recipe.PRESETS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(recipe.PRESETS) or 'none'}."
+        raise UsageError(f"{recipe.name} has no preset {preset!r}; {hint}")
+    config = recipe.Config() if preset is None else recipe.PRESETS[preset]
+    return config if file is None else merged(config, _read(Path(file)))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Knobs in a file: a run's config.json, or JSON, TOML or YAML with some of them."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".toml":
+            import tomllib
+
+            values = tomllib.loads(text)
+        elif path.suffix in (".yaml", ".yml"):
+            import yaml
+
+            values = yaml.safe_load(text)
+        else:
+            values = json.loads(text)
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path} ({error.strerror}); give a config.json, or a .json, .toml or .yaml file."
+        ) from error
+    except Exception as error:  # each parser has errors of its own
+        raise DataError(f"{path} is not what its name says ({error}); correct it.") from error
+    if isinstance(values, dict) and {"experiment", "config"} <= values.keys():
+        values = {name: value for name, value in values["config"].items() if name != "workdir"}  # a new run
+    if not isinstance(values, dict):
+        raise DataError(f"{path} holds no knobs; write name and value pairs.")
+    return values
+
+
+def _form(recipe: "Recipe", default: "Run") -> type:
+    """The experiment's knobs, and the options that every experiment has."""
+    import tyro
+
+    def text(help: str) -> Any:
+        return tyro.conf.arg(help=help)
+
+    presets = f"Start from the knobs of: {', '.join(recipe.PRESETS) or 'no preset here'}."
+    return dataclasses.make_dataclass(
+        "Train",
+        [
+            ("knobs", Annotated[recipe.Config, tyro.conf.arg(name="")], dataclasses.field(default=default)),
+            ("preset", Annotated[str | None, text(presets)], None),
+            ("config", Annotated[Path | None, text("Knobs from a file: a run's config.json, or .toml, .yaml.")], None),
+            (
+                "dry_run",
+                Annotated[bool, text("Print knobs, parameters, FLOPs and memory; train nothing.")],
+                False,
+            ),
+            ("debug", Annotated[bool, text("Show the traceback of an error.")], False),
+        ],
+        frozen=True,
+    )
+
+
+def _about(recipe: "Recipe") -> str:
+    """The file's docstring, and each preset with what it changes."""
+    from deeplearn.config import changed, flat, to_json
+
+    lines = []
+    for name, preset in recipe.PRESETS.items():
+        values = flat(to_json(preset))
+        first = sorted(changed(preset), key=lambda knob: not knob.startswith(("data.", "model", "method")))
+        own = ", ".join(f"{knob} {values[knob]}" for knob in first[:4] if knob in values)
+        lines.append(f"  {name:20} {own or 'the default'}")
+    return recipe.about + ("\npresets:\n" + "\n".join(lines) if lines else "")
