@@ -156,7 +156,8 @@ def facts(stamp: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "devices", ", ".join(f"{d.get('count')} × {d.get('kind')}" for d in devices if isinstance(d, dict))
     if isinstance(cpu, dict):
         yield "processor", f"{cpu.get('model')}, {cpu.get('threads')} of {cpu.get('cores')} cores"
-        yield "vector extensions", " ".join(map(str, cpu.get("isa") or []))
+        isa = cpu.get("isa")
+        yield "vector extensions", " ".join(map(str, isa)) if isinstance(isa, list) else ""
     yield from ((name, f"{stamp[key]}{unit}") for name, key, unit in FACTS if stamp.get(key))
     for key in ("packages", "variables", "settings", "data"):
         if isinstance(stamp.get(key), dict):
