@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,14 @@ def parse_json(text: str | bytes) -> Any:
             inner = [part for whole in level for part in (whole.values() if isinstance(whole, dict) else whole)]
             level = [part for part in inner if isinstance(part, dict | list)]
     raise ValueError("nested too deeply")
+
+
+def home() -> Path:
+    """The user's folder; below the one for temporary files where the account has none, as in many containers."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"home-{os.getuid()}"
 
 
 def sha256(path: Path) -> str:

@@ -6,12 +6,13 @@ from typing import Any
 
 from deeplearn.config import difference
 from deeplearn.plain import plain
+from deeplearn.record.environment import EARLIER
 from deeplearn.record.reading import Record
 from deeplearn.record.statistics import Interval, difference_interval
 from deeplearn.record.table import decimals, rows, shown
 
-PASSING = {"started", "data"}
-"""Parts of the environment stamp that say nothing about why two runs differ, or that the config says already."""
+PASSING = {"started", EARLIER}
+"""Parts of the environment stamp that say nothing about why two runs differ."""
 
 
 def compare(a: Record, b: Record) -> str:

@@ -3,7 +3,8 @@
 runs/<experiment>/<date>-<time>-<4 hex>/
     config.json      {"experiment", "config", "changed": knobs that are not at their defaults}
     command.txt      one command a start; the last one made the result
-    env.json         versions, devices, processor, git commit (diff.patch where files were changed)
+    env.json         versions, devices, processor, git commit (diff.patch where files were changed) of the last start,
+                     and under "earlier" what was different at those before
     metrics.jsonl    {"step", "seconds", name: value, ...} a line
     result.json      `Result`, written when all is measured
     seal.json        hashes of what a prediction depends on beside the checkpoints, written last (see `seal`)
@@ -34,14 +35,15 @@ from deeplearn.config import changed, to_json
 from deeplearn.errors import ConfigError, StorageError, UsageError
 from deeplearn.lock import LOCK
 from deeplearn.plain import plain
-from deeplearn.record.environment import diff_patch, environment
+from deeplearn.record.environment import after, diff_patch, environment
 from deeplearn.record.statistics import Interval, Paired
 
 CONFIG = "config.json"
 SEAL = "seal.json"
 RESULT = "result.json"
 LOG = "metrics.jsonl"
-STAMPS = {CONFIG, SEAL, LOCK, "env.json", "command.txt", "diff.patch", "experiment.py"}
+ENVIRONMENT = "env.json"
+STAMPS = {CONFIG, SEAL, LOCK, ENVIRONMENT, "command.txt", "diff.patch", "experiment.py"}
 """What a run folder holds before anything is trained."""
 
 
@@ -104,19 +106,21 @@ def open_run(folder: Path | None, config: Any, experiment: str, source: bytes | 
     folder = run_folder(folder, experiment, source)
     if jax.process_index() > 0:
         return folder
-    stamp = environment()
+    code = Path(experiment) if experiment.endswith(".py") else None
+    stamp = after(_object(folder / ENVIRONMENT), environment(code))
     head = {"experiment": experiment, "source": _digest(source), "config": to_json(config), "changed": changed(config)}
     write_text(folder / SEAL, json.dumps({"files": None}) + "\n")  # First: from here on the files change.
     if source is not None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "experiment.py").write_bytes(source)
-    commands = folder / "command.txt"
-    earlier = commands.read_text() if commands.exists() else ""
+    commands, earlier = folder / "command.txt", ""
+    with contextlib.suppress(OSError):
+        earlier = files.read(commands).decode("utf-8", errors="replace")
     write_text(folder / CONFIG, json.dumps(head, indent=1) + "\n")
-    write_text(folder / "env.json", json.dumps(stamp, indent=1, default=str) + "\n")
+    write_text(folder / ENVIRONMENT, json.dumps(stamp, indent=1, default=str) + "\n")
     write_text(commands, f"{earlier}{_command()}\n")
     if stamp["git"] and stamp["git"]["dirty"]:
-        write_text(folder / "diff.patch", diff_patch())
+        write_text(folder / "diff.patch", diff_patch(code))
     if _root().absolute() in folder.absolute().parents:
         _point(_root() / "latest", folder)
     return folder
@@ -169,15 +173,20 @@ def _check_free(folder: Path, experiment: str, source: str | None) -> None:
     """A run folder may be taken up again; anything else that lies there must not be written into."""
     if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, SEAL}):
         return  # At most what a start leaves that is killed at once.
-    try:
-        head = dict(files.read_json(folder / CONFIG))
-    except (OSError, ValueError, TypeError):
-        head = {}
+    head = _object(folder / CONFIG)
     if head.get("experiment") != experiment:
         what = f"a run of {plain(head['experiment'])}" if "experiment" in head else "files that are not a run"
         raise UsageError(f"{folder} holds {what}; choose another --workdir.")
     if head.get("source") != source:
         raise ConfigError(f"{experiment} has changed since {folder} was begun; restore it, or use a new --workdir.")
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing where there is none, or a damaged one."""
+    with contextlib.suppress(OSError, ValueError):
+        value = files.read_json(path)
+        return value if isinstance(value, dict) else {}
+    return {}
 
 
 def _agreed(name: str) -> str:

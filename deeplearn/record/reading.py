@@ -11,7 +11,7 @@ from deeplearn import files
 from deeplearn.config import from_json
 from deeplearn.errors import ConfigError, UsageError
 from deeplearn.plain import LONGEST, plain, plain_values
-from deeplearn.record.folder import CONFIG, LOG, RESULT, Result
+from deeplearn.record.folder import CONFIG, ENVIRONMENT, LOG, RESULT, Result
 
 SEEDS = 1000
 """Folders of seeds that are looked at."""
@@ -96,7 +96,7 @@ def load_run(folder: Path) -> Record:
         experiment=Path(plain(name)).stem,
         config=config if isinstance(config, dict) else result.config if result else {},
         changed=[name for name in names if isinstance(name, str)] if isinstance(names, list) else [],
-        environment=read_json(folder / "env.json", problems),
+        environment=read_json(folder / ENVIRONMENT, problems),
         command=plain("".join(_lines(folder / "command.txt", problems)[-1:]), 10 * LONGEST),
         histories=histories,
         result=result,
