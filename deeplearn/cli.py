@@ -1,6 +1,7 @@
 """The command line. Nothing heavy is imported before a verb needs it, so that help comes at once."""
 
 import difflib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -9,6 +10,7 @@ from pathlib import Path
 from deeplearn import processes
 from deeplearn.errors import DeeplearnError, UsageError
 from deeplearn.interrupt import Interrupted, promptly
+from deeplearn.plain import plain
 
 USAGE = """\
 deeplearn: train, evaluate and benchmark deep-learning experiments in JAX
@@ -42,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # A screen that cannot show a character shows another for it.
+            stream.reconfigure(errors="replace")
     try:
         if not words or words[0] in ("-h", "--help", "help"):
             print(USAGE, end="")
@@ -56,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DeeplearnError, Interrupted) as error:
         if debug:
             raise
-        print(f"deeplearn: {error}", file=sys.stderr)
+        print(f"deeplearn: {plain(error, 10_000)}", file=sys.stderr)
         # Above 128: a signal, which all processes answer together.
         return error.exit_code if error.exit_code > 128 else processes.fail(error.exit_code)
     except KeyboardInterrupt:
@@ -66,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if debug or error.filename is None:
             raise
-        print(f"deeplearn: {error.filename}: {error.strerror}; --debug shows where.", file=sys.stderr)
+        print(f"deeplearn: {plain(error.filename)}: {error.strerror}; --debug shows where.", file=sys.stderr)
         return processes.fail(74)
     except Exception:
         processes.lost()

@@ -94,7 +94,10 @@ def _cache() -> Path | None:
 
     One for each kind of processor: a program compiled for another one could stop with an illegal instruction.
     """
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # Another's folder, such as the one for temporary files, would not do.
+        return _without(Path("~/.cache"), "this account has no home")
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

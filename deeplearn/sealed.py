@@ -17,6 +17,7 @@ from pathlib import Path
 
 from deeplearn import files
 from deeplearn.errors import StorageError
+from deeplearn.plain import LONGEST, plain
 
 SEAL = "SEAL.json"
 PARTIAL = ".partial"
@@ -147,4 +148,4 @@ def fit_hash(folder: Path) -> str | None:
 
 
 def say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    print(plain(message, 10 * LONGEST), file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ from deeplearn.data.doors import images
 from deeplearn.data.doors.images import Pixels
 from deeplearn.experiment import Experiment
 from deeplearn.models.zoo import Model
-from deeplearn.record.folder import load_run
+from deeplearn.record.reading import load_run
 from deeplearn.trained import Trained
 from deeplearn.workspace import Workspace
 

@@ -69,7 +69,7 @@ def test_no_tensorflow_after_loading_an_experiment(name):
     assert done.stdout.strip() == "False", done.stderr[-2000:]
 
 
-BASE = {"errors", "config", "metrics", "files", "lock", "sealed"}
+BASE = {"errors", "config", "metrics", "files", "lock", "plain", "sealed"}
 """Modules of the core that know neither a task nor a model."""
 MAY_IMPORT = {
     "data": {"errors", "files"},

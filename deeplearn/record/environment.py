@@ -17,36 +17,27 @@ from typing import Any
 
 import jax
 
+from deeplearn import files
 from deeplearn.config import flat
 
-PACKAGES = ("deeplearn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn", "grain")
-# Only these: others may hold addresses, names or keys.
-VARIABLES = (
-    "JAX_PLATFORMS",
-    "JAX_ENABLE_X64",
-    "JAX_NUM_CPU_DEVICES",
-    "JAX_DEFAULT_MATMUL_PRECISION",
-    "XLA_FLAGS",
-    "LIBTPU_INIT_ARGS",
-    "XLA_PYTHON_CLIENT_PREALLOCATE",
-    "XLA_PYTHON_CLIENT_MEM_FRACTION",
-    "NPROC",
-    "GLIBC_TUNABLES",
-    "JAX_COMPILATION_CACHE_DIR",
-    "OMP_NUM_THREADS",
-    "CUDA_VISIBLE_DEVICES",
-    "DEEPLEARN_DATA",
-    "DEEPLEARN_RUNS",
-    "TFDS_DATA_DIR",
-    "SLURM_JOB_NUM_NODES",
-    "SLURM_NTASKS",
+PACKAGES = (
+    *("deeplearn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorstore", "ml_dtypes", "numpy", "scipy"),
+    *("scikit-learn", "pillow", "sentencepiece", "sacrebleu", "grain", "tensorflow-datasets"),
 )
+# Only these: others may hold addresses, names or keys.
+VARIABLES = re.compile(
+    r"(JAX|XLA)_(?!.*(ADDRESS|BIND)).*|LIBTPU_INIT_ARGS|NVIDIA_TF32_OVERRIDE|NPROC|GLIBC_TUNABLES|TF_CUDNN_DETERMINISTIC"
+    r"|(OMP|OPENBLAS|MKL)_NUM_THREADS|CUDA_VISIBLE_DEVICES|DEEPLEARN_(DATA|RUNS|RUNTIME)|TFDS_DATA_DIR"
+    r"|SLURM_(JOB_NUM_NODES|NTASKS)"
+)
+EARLIER = "earlier"
+"""In env.json: what was different at each start before the last."""
 # The extensions that decide which vector code XLA and BLAS choose, hence the last bits of a result on a CPU.
 VECTOR = re.compile(r"sse4_2|fma|f16c|avx\w*|amx\w*|asimd\w*|sve\w*|bf16|i8mm")
 
 
-def environment() -> dict[str, Any]:
-    """The stamp that is written as `env.json`, as JSON values."""
+def environment(code: Path | None = None) -> dict[str, Any]:
+    """The stamp that is written as `env.json`, as JSON values; `code` is the experiment's file where it is a user's."""
     devices = Counter((device.platform, device.device_kind) for device in jax.devices())
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -57,14 +48,21 @@ def environment() -> dict[str, Any]:
         "processes": jax.process_count(),
         "cpu": cpu(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "variables": {name: _homeless(os.environ[name]) for name in VARIABLES if name in os.environ},
+        "variables": {name: _homeless(text) for name, text in sorted(os.environ.items()) if VARIABLES.fullmatch(name)},
         "settings": {
             "x64": jax.config.jax_enable_x64,
             "matmul_precision": jax.config.jax_default_matmul_precision or "default",
             "partitionable_threefry": jax.config.jax_threefry_partitionable,
         },
-        "git": git_state(),
+        "git": git_state(code),
     }
+
+
+def after(before: dict[str, Any], stamp: dict[str, Any]) -> dict[str, Any]:
+    """The stamp of a start that follows others: it keeps of each of them what was different then."""
+    earlier = before.get(EARLIER)
+    last = {name: value for name, value in before.items() if name != EARLIER and stamp.get(name) != value}
+    return stamp | {EARLIER: [*(earlier if isinstance(earlier, list) else []), last]} if before else stamp
 
 
 def cpu() -> dict[str, Any]:
@@ -84,37 +82,39 @@ def cpu() -> dict[str, Any]:
     }
 
 
-def git_state() -> dict[str, Any] | None:
-    """Commit of this code and whether it was changed since; None where it is not a checkout."""
-    top = _checkout()
+def git_state(code: Path | None = None) -> dict[str, Any] | None:
+    """Commit of the code and whether it was changed since; None where it is not a checkout."""
+    top = _checkout(code)
     commit = top and _git(top, "rev-parse", "HEAD")
     return {"commit": commit.strip(), "dirty": bool(_git(top, "status", "--porcelain"))} if commit else None
 
 
-def diff_patch() -> str:
+def diff_patch(code: Path | None = None) -> str:
     """What `git apply` needs to get from the commit to the code that ran, new Python files included."""
-    top = _checkout()
+    top = _checkout(code)
     if top is None:
         return ""
     with tempfile.TemporaryDirectory() as scratch:  # An index of our own: the user's is not to be touched.
         index = str(Path(scratch) / "index")
         _git(top, "read-tree", "HEAD", index=index)
         _git(top, "add", "--intent-to-add", "--", "*.py", index=index)
-        return _git(top, "diff", "HEAD", index=index) or ""
+        return _git(top, "diff", "--no-ext-diff", "--no-textconv", "HEAD", index=index) or ""
 
 
-def _checkout() -> Path | None:
-    """The checkout that holds this package, else the one around the working directory."""
-    home = Path(__file__).parent
-    tracked = _git(home, "ls-files", "--error-unmatch", Path(__file__).name) is not None
-    top = _git(home if tracked else Path.cwd(), "rev-parse", "--show-toplevel")
+def _checkout(code: Path | None) -> Path | None:
+    """The checkout that holds this package, else the one with the experiment's file: not where we happen to be."""
+    package = Path(__file__)
+    tracked = _git(package.parent, "ls-files", "--error-unmatch", package.name) is not None
+    home = package.parent if tracked else code and code.resolve().parent
+    top = home and _git(home, "rev-parse", "--show-toplevel")
     return Path(top.strip()) if top else None
 
 
 def _git(folder: Path, *arguments: str, index: str = "") -> str | None:
-    """What git prints; None where it fails, is not installed or hangs."""
-    command = ["git", "-C", str(folder), *arguments]
-    env = os.environ | {"GIT_INDEX_FILE": index} if index else None
+    """What git prints; None where it fails, is not installed or hangs. The checkout's settings start no program."""
+    safe = [word for setting in ("core.fsmonitor=false", "core.hooksPath=/dev/null") for word in ("-c", setting)]
+    command = ["git", *safe, "-C", str(folder), *arguments]
+    env = os.environ | {"GIT_OPTIONAL_LOCKS": "0"} | ({"GIT_INDEX_FILE": index} if index else {})
     try:
         done = subprocess.run(
             command, env=env, capture_output=True, text=True, errors="replace", timeout=20, check=False
@@ -136,7 +136,8 @@ def _versions() -> dict[str, str]:
 
 def _homeless(text: str) -> str:
     """A path without the name of the user."""
-    return text.replace(str(Path.home()), "~") if len(str(Path.home())) > 1 else text
+    home = str(files.home())
+    return text.replace(home, "~") if len(home) > 1 else text
 
 
 FACTS = (
@@ -156,7 +157,8 @@ def facts(stamp: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "devices", ", ".join(f"{d.get('count')} × {d.get('kind')}" for d in devices if isinstance(d, dict))
     if isinstance(cpu, dict):
         yield "processor", f"{cpu.get('model')}, {cpu.get('threads')} of {cpu.get('cores')} cores"
-        yield "vector extensions", " ".join(map(str, cpu.get("isa") or []))
+        isa = cpu.get("isa")
+        yield "vector extensions", " ".join(map(str, isa)) if isinstance(isa, list) else ""
     yield from ((name, f"{stamp[key]}{unit}") for name, key, unit in FACTS if stamp.get(key))
     for key in ("packages", "variables", "settings", "data"):
         if isinstance(stamp.get(key), dict):

@@ -134,7 +134,7 @@ def confusion(
     counts: Num[np.ndarray, "R C"], path: Path | None = None, *, classes: Sequence[str] = (), title: str = ""
 ) -> str:
     """Counts [truth, prediction] as cells shaded by the share of their row; up to 30 classes also show the numbers."""
-    counts = np.asarray(counts)
+    counts = np.maximum(np.nan_to_num(np.asarray(counts), posinf=0, neginf=0), 0)
     rows, columns = counts.shape
     side = float(np.clip(0.36 * max(rows, columns), 3.0, 8.0))
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -147,7 +147,8 @@ def confusion(
                 axes.text(j, i, f"{counts[i, j]:.3g}", ha="center", va="center", fontsize=7, color=colour)
         _dress(axes, "predicted", "true", title)
         axes.grid(False)
-        names = classes if len(classes) else [str(number) for number in range(max(rows, columns))]
+        enough = len(classes) >= max(rows, columns)
+        names = classes if enough else [str(number) for number in range(max(rows, columns))]
         if max(rows, columns) <= 60:
             turned = max(len(name) for name in names) > 3
             axes.set_xticks(range(columns), names[:columns], rotation=90 if turned else 0)
@@ -236,6 +237,7 @@ def _canvas(path: Path | None, width: float, height: float) -> Iterator[tuple[An
         "svg.fonttype": "none",  # Text stays text: small, searchable, in the reader's font.
         "image.composite_image": False,
         "font.size": 9.0,
+        "text.parse_math": False,  # Names are the user's: "$" is a class of restaurants, not the start of a formula.
     }
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(width, height), layout="constrained")

@@ -3,7 +3,8 @@
 runs/<experiment>/<date>-<time>-<4 hex>/
     config.json      {"experiment", "config", "changed": knobs that are not at their defaults}
     command.txt      one command a start; the last one made the result
-    env.json         versions, devices, processor, git commit (diff.patch where files were changed)
+    env.json         versions, devices, processor, git commit (diff.patch where files were changed) of the last start,
+                     and under "earlier" what was different at those before
     metrics.jsonl    {"step", "seconds", name: value, ...} a line
     result.json      `Result`, written when all is measured
     seal.json        hashes of what a prediction depends on beside the checkpoints, written last (see `seal`)
@@ -20,7 +21,7 @@ import secrets
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,15 +30,20 @@ from typing import Any
 import jax
 import numpy as np
 
-from deeplearn.config import changed, from_json, to_json
+from deeplearn import files
+from deeplearn.config import changed, to_json
 from deeplearn.errors import ConfigError, StorageError, UsageError
 from deeplearn.lock import LOCK
-from deeplearn.record.environment import diff_patch, environment
+from deeplearn.plain import plain
+from deeplearn.record.environment import after, diff_patch, environment
 from deeplearn.record.statistics import Interval, Paired
 
 CONFIG = "config.json"
 SEAL = "seal.json"
-STAMPS = {CONFIG, SEAL, LOCK, "env.json", "command.txt", "diff.patch", "experiment.py"}
+RESULT = "result.json"
+LOG = "metrics.jsonl"
+ENVIRONMENT = "env.json"
+STAMPS = {CONFIG, SEAL, LOCK, ENVIRONMENT, "command.txt", "diff.patch", "experiment.py"}
 """What a run folder holds before anything is trained."""
 
 
@@ -67,23 +73,6 @@ class Result:
     """Trained numbers in the model."""
     finished: str = ""
     """UTC time; filled in when the result is written."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """A run folder as read: what is missing or damaged is empty here and named in `problems`."""
-
-    folder: Path
-    experiment: str
-    config: dict[str, Any]
-    changed: list[str]
-    environment: dict[str, Any]
-    command: str
-    histories: list[list[dict[str, float]]]
-    """What was logged: one entry a step, with "step" and "seconds"; one list a seed where seeds trained one by one."""
-    result: Result | None
-    figures: list[Path]
-    problems: list[str]
 
 
 def run_folder(folder: Path | None, experiment: str, source: bytes | None = None) -> Path:
@@ -117,19 +106,21 @@ def open_run(folder: Path | None, config: Any, experiment: str, source: bytes | 
     folder = run_folder(folder, experiment, source)
     if jax.process_index() > 0:
         return folder
-    stamp = environment()
+    code = Path(experiment) if experiment.endswith(".py") else None
+    stamp = after(_object(folder / ENVIRONMENT), environment(code))
     head = {"experiment": experiment, "source": _digest(source), "config": to_json(config), "changed": changed(config)}
     write_text(folder / SEAL, json.dumps({"files": None}) + "\n")  # First: from here on the files change.
     if source is not None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "experiment.py").write_bytes(source)
-    commands = folder / "command.txt"
-    earlier = commands.read_text() if commands.exists() else ""
+    commands, earlier = folder / "command.txt", ""
+    with contextlib.suppress(OSError):
+        earlier = files.read(commands).decode("utf-8", errors="replace")
     write_text(folder / CONFIG, json.dumps(head, indent=1) + "\n")
-    write_text(folder / "env.json", json.dumps(stamp, indent=1, default=str) + "\n")
+    write_text(folder / ENVIRONMENT, json.dumps(stamp, indent=1, default=str) + "\n")
     write_text(commands, f"{earlier}{_command()}\n")
     if stamp["git"] and stamp["git"]["dirty"]:
-        write_text(folder / "diff.patch", diff_patch())
+        write_text(folder / "diff.patch", diff_patch(code))
     if _root().absolute() in folder.absolute().parents:
         _point(_root() / "latest", folder)
     return folder
@@ -156,7 +147,7 @@ def write_result(folder: Path, result: Result) -> None:
     """Write result.json, whole or not at all."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     values = to_json(replace(result, finished=now))
-    values = {name: value if name == "config" else _finite(value) for name, value in values.items()}
+    values = {name: value if name == "config" else finite(value) for name, value in values.items()}
     write_text(folder / "result.json", json.dumps(values, indent=1) + "\n")
 
 
@@ -178,114 +169,24 @@ def write_text(path: Path, text: str) -> None:
         ) from error
 
 
-def find_runs(places: Iterable[Path]) -> list[Path]:
-    """Run folders among and below the given folders, oldest first, each once.
-
-    Raises:
-        UsageError: a place does not exist or holds no run.
-    """
-    found = []
-    for place in places:
-        inside = sorted(_runs_below(place), key=lambda run: run.name)
-        if not inside:
-            what = "holds no run" if place.is_dir() else "does not exist"
-            raise UsageError(f"{place} {what}; give a folder that `deeplearn train` printed, or runs/latest.")
-        found += inside
-    return list({path.resolve(): path for path in found}.values())
-
-
-def _runs_below(place: Path) -> Iterator[Path]:
-    """Not inside a run, whose folders of single seeds are no runs of their own; links are followed only at the top."""
-    if any((place / name).is_file() for name in ("config.json", "result.json", "metrics.jsonl")):
-        yield place.resolve() if place.is_symlink() else place
-    elif place.is_dir():
-        for inner in place.iterdir():
-            if not inner.is_symlink():
-                yield from _runs_below(inner)
-
-
-def load_run(folder: Path) -> Record:
-    """Read a run folder, finished or not; nothing inside it can make this fail.
-
-    Raises:
-        UsageError: there is no such folder.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} does not exist; give a folder that `deeplearn train` printed, or runs/latest.")
-    problems: list[str] = []
-    head = _read_json(folder / "config.json", problems)
-    logs = [folder / "metrics.jsonl", *sorted(folder.glob("seed-*/metrics.jsonl"))]
-    histories = [history for log in logs if (history := read_history(log, problems))]
-    stored = _read_json(folder / "result.json", problems) if (folder / "result.json").exists() else None
-    result = None
-    if stored is None:
-        last = f", last logged step {histories[-1][-1]['step']:.0f}" if histories else ", nothing logged"
-        problems.append(f"unfinished: no result.json{last}")
-    elif stored:
-        try:
-            result = from_json(Result, stored)
-        except ConfigError as error:
-            problems.append(f"result.json is damaged: {error}")
-    config = head.get("config")
-    name = head.get("experiment") or (result.experiment if result else folder.resolve().parent.name)
-    commands = (folder / "command.txt").read_text(errors="replace") if (folder / "command.txt").is_file() else ""
-    return Record(
-        folder=folder,
-        experiment=Path(str(name)).stem,
-        config=config if isinstance(config, dict) else result.config if result else {},
-        changed=[name for name in head.get("changed") or [] if isinstance(name, str)],
-        environment=_read_json(folder / "env.json", problems),
-        command=_repeating(commands.splitlines()),
-        histories=histories,
-        result=result,
-        figures=sorted(p for p in (folder / "figures").glob("*") if p.suffix in (".svg", ".png", ".jpg")),
-        problems=problems,
-    )
-
-
-def read_history(path: Path, problems: list[str]) -> list[dict[str, float]]:
-    """Entries of metrics.jsonl, one a step (what was logged of a step later joins what came first).
-
-    A line that is torn or damaged is left out and named in `problems`; null is read as NaN.
-    """
-    steps: dict[float, dict[str, float]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    except OSError as error:
-        lines = problems.append(f"{path.name} cannot be read ({error.strerror})") or []
-    for number, line in enumerate(lines, 1):
-        try:
-            entry = {name: math.nan if value is None else float(value) for name, value in json.loads(line).items()}
-            steps.setdefault(entry["step"], {}).update(entry)
-        except (ValueError, TypeError, AttributeError, KeyError):
-            problems.append(f"{path.name} line {number} is damaged and left out")
-    return [steps[step] for step in sorted(steps)]
-
-
-def _read_json(path: Path, problems: list[str]) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        problems.append(f"{path.name} is missing")
-    except (OSError, ValueError) as error:
-        problems.append(f"{path.name} is damaged: {error}")
-    else:
-        if isinstance(value, dict):
-            return value
-        problems.append(f"{path.name} is damaged: not an object")
-    return {}
-
-
 def _check_free(folder: Path, experiment: str, source: str | None) -> None:
     """A run folder may be taken up again; anything else that lies there must not be written into."""
     if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, SEAL}):
         return  # At most what a start leaves that is killed at once.
-    head = _read_json(folder / "config.json", [])
+    head = _object(folder / CONFIG)
     if head.get("experiment") != experiment:
-        what = f"a run of {head['experiment']}" if "experiment" in head else "files that are not a run"
+        what = f"a run of {plain(head['experiment'])}" if "experiment" in head else "files that are not a run"
         raise UsageError(f"{folder} holds {what}; choose another --workdir.")
     if head.get("source") != source:
         raise ConfigError(f"{experiment} has changed since {folder} was begun; restore it, or use a new --workdir.")
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing where there is none, or a damaged one."""
+    with contextlib.suppress(OSError, ValueError):
+        value = files.read_json(path)
+        return value if isinstance(value, dict) else {}
+    return {}
 
 
 def _agreed(name: str) -> str:
@@ -295,20 +196,6 @@ def _agreed(name: str) -> str:
     from jax.experimental.multihost_utils import broadcast_one_to_all
 
     return bytes(np.asarray(broadcast_one_to_all(np.frombuffer(name.encode(), np.uint8)))).decode()
-
-
-def _repeating(commands: list[str]) -> str:
-    """The last start that said all knobs, without its folder: what makes such a run again, in a new one."""
-    for command in reversed(commands):
-        try:
-            words = shlex.split(command)
-        except ValueError:
-            continue
-        if "resume" in words[:2]:
-            continue
-        keep = [word for i, word in enumerate(words) if word != "--workdir" and (i == 0 or words[i - 1] != "--workdir")]
-        return shlex.join(word for word in keep if not word.startswith("--workdir="))
-    return ""
 
 
 def _command() -> str:
@@ -327,10 +214,10 @@ def _point(link: Path, folder: Path) -> None:
         fresh.replace(link)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON knows no NaN and no infinity: they become null."""
     if isinstance(value, Mapping):
-        return {name: _finite(inner) for name, inner in value.items()}
+        return {name: finite(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

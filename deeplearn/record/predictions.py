@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from deeplearn.errors import UsageError
+from deeplearn.plain import plain
+from deeplearn.record.folder import finite
 
 
 def show(rows: Sequence[Mapping[str, Any]], output: Path | None) -> None:
@@ -24,15 +26,31 @@ def show(rows: Sequence[Mapping[str, Any]], output: Path | None) -> None:
         if output.suffix == ".csv":
             writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
         elif output.suffix == ".json":
-            json.dump(list(rows), file, indent=1, ensure_ascii=False)
+            json.dump(finite(list(rows)), file, indent=1, ensure_ascii=False, allow_nan=False)
         else:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            file.writelines(json.dumps(finite(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     print(f"{len(rows)} rows: {output}")
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     from tabulate import tabulate
 
-    return tabulate([dict(row) for row in rows], headers="keys", tablefmt="simple", floatfmt=".4g", maxcolwidths=60)
+    shown = [{plain(name): _shown(value) for name, value in row.items()} for row in rows]
+    return tabulate(shown, headers="keys", tablefmt="simple", floatfmt=".4g", maxcolwidths=60)
+
+
+def _shown(value: Any) -> Any:
+    return plain(value) if isinstance(value, str) else value
+
+
+def _no_formula(value: Any) -> Any:
+    """A text that a spreadsheet would run (=, +, -, @ or a tab in front) after an apostrophe; numbers as they are."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value

@@ -10,15 +10,22 @@ from typing import Any
 
 import numpy as np
 
+from deeplearn import files
 from deeplearn.config import flat
+from deeplearn.plain import LONGEST, plain
 from deeplearn.record import figures
 from deeplearn.record.environment import facts
-from deeplearn.record.folder import Record, write_text
+from deeplearn.record.folder import write_text
+from deeplearn.record.reading import UNSHOWN, Record
 from deeplearn.record.statistics import Interval
 from deeplearn.record.table import System, by_experiment, decimals, rows, shown, systems, table
 
 LARGEST_FIGURE = 8_000_000
-"""Bytes of a picture file; a larger one would make the page slow to open, so it is named instead."""
+"""Bytes of a picture file; a larger one would make the page slow to open, so it is named instead, like a link."""
+PICTURES = 40
+"""Most curves, and most tables of counts, of one system; drawing takes a tenth of a second each."""
+ROWS = 100
+"""Rows and columns of a table that are shown."""
 LINES = 12
 """Systems drawn in one picture; more cannot be told apart."""
 COLUMN = 430.0
@@ -43,11 +50,29 @@ def page(runs: Sequence[Record], out: Path) -> Path:
         lstrip_blocks=True,
     )
     engine.filters["markup"] = Markup  # Only for what this module drew itself; all text from run folders is escaped.
-    sections = [_section(name, group) for name, group in by_experiment(runs).items()]
-    problems = [(run.folder, problem) for run in runs for problem in run.problems]
+    engine.finalize = lambda value: value if isinstance(value, Markup) else plain(value, 10 * LONGEST)
+    refused: list[tuple[Path, str]] = []
+    try:
+        sections = _sections(runs)
+    except Exception:  # Whatever a stranger's numbers and names may have led to: one bad run must not hide the rest.
+        runs, refused = _drawable(runs)
+        sections = _sections(runs)
+    problems = [(run.folder, problem) for run in runs for problem in run.problems] + refused
     text = engine.get_template("report.html.jinja").render(sections=sections, problems=problems)
     write_text(Path(out), text)
     return Path(out)
+
+
+def _drawable(runs: Sequence[Record]) -> tuple[list[Record], list[tuple[Path, str]]]:
+    """The runs that sections can be made of, and (folder, what is wrong) of the others."""
+    good, refused = [], []
+    for run in runs:
+        try:
+            _sections([run])
+            good.append(run)
+        except Exception as error:
+            refused.append((run.folder, f"this run cannot be shown ({type(error).__name__}: {error})"))
+    return good, refused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +116,10 @@ class Part:
     """The environment of the last run in words."""
 
 
+def _sections(runs: Sequence[Record]) -> list[Section]:
+    return [_section(name, group) for name, group in by_experiment(runs).items()]
+
+
 def _section(name: str, runs: Sequence[Record]) -> Section:
     joined = systems(runs)
     metrics = {row.label: row.metrics for row in rows(runs) if row.runs}
@@ -112,9 +141,9 @@ def _part(system: System, metrics: Mapping[str, Interval]) -> Part:
         label=system.label,
         runs=system.runs,
         metrics=[(name, *shown(value, decimals([value.mean]))) for name, value in metrics.items()],
-        confusions=[_confusion(name, finished) for name, rank in ranks.items() if _is_confusion(name, rank)],
+        confusions=[_confusion(name, finished) for name, rank in ranks.items() if _is_confusion(name, rank)][:PICTURES],
         tables=[
-            (name, [[f"{value:.4g}" for value in row] for row in np.atleast_2d(_array(tables[name]))])
+            (name, [[f"{value:.4g}" for value in row] for row in np.atleast_2d(_array(tables[name]))[:ROWS, :ROWS]])
             for name, rank in ranks.items()
             if rank in (1, 2) and not _is_confusion(name, rank)
         ],
@@ -131,9 +160,9 @@ def _array(values: Any) -> np.ndarray:
     """Nested lists as an array, null as NaN; of rank 0 where they are no numbers or not rectangular."""
     try:
         array = np.asarray(values, np.float64)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return np.zeros(())
-    return array if array.size else np.zeros(())
+    return np.where(np.abs(array) < UNSHOWN, array, np.nan) if array.size else np.zeros(())
 
 
 def _confusion(name: str, runs: Sequence[Record]) -> tuple[str, str]:
@@ -158,7 +187,7 @@ def _curves(joined: Sequence[System]) -> Iterator[str]:
             if metric not in ("step", "seconds") and len(line[0]) > 1:
                 picture, label = (metric, name) if len(joined) == 1 else (name, system.label)
                 pictures.setdefault(picture, {})[label] = line
-    for name, series in pictures.items():
+    for name, series in list(pictures.items())[:PICTURES]:
         values = [value for line in series.values() for value in line[1]]
         if min(values) < max(values):  # A constant, such as no skipped step, needs no picture.
             wide = 0 < 100 * min(values) < max(values)  # A linear axis would hide the end of the curve.
@@ -194,10 +223,11 @@ def _knobs(joined: Sequence[System]) -> list[Knob]:
 
 def _picture(path: Path) -> tuple[str, str | None, bool]:
     caption = path.stem.replace("-", " ").replace("_", " ")
-    if path.stat().st_size > LARGEST_FIGURE:
-        return f"{caption}: {path} is too large for this page", None, False
-    data = path.read_bytes()
-    box = re.search(rb'viewBox="0 0 ([\d.]+) ([\d.]+)"', data[:2000]) if path.suffix == ".svg" else None
+    try:
+        data = files.read(path, LARGEST_FIGURE)
+    except OSError as error:
+        return f"{caption}: {path} is left out ({error.strerror})", None, False
+    box = re.search(rb'viewBox="0 0 (\d+\.?\d*) ', data[:2000]) if path.suffix == ".svg" else None
     wide = box is not None and float(box[1]) > COLUMN
     # As an image, an SVG from a run folder can neither run scripts nor load anything.
     return caption, f"data:{TYPES[path.suffix]};base64,{base64.b64encode(data).decode()}", wide

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from deeplearn.config import flat
-from deeplearn.record.folder import Record
+from deeplearn.plain import plain
+from deeplearn.record.reading import Record
 from deeplearn.record.statistics import Interval, interval
 
+LABEL = 200
+"""Characters of a label."""
 Format = Literal["github", "latex", "text", "html"]
 HOUSEKEEPING = {"seed", "seeds", "together", "workdir", "log_every", "eval_every", "save_every", "keep"}
 """Knobs that do not make another system of it: runs that differ in these alone share a row."""
@@ -75,12 +78,17 @@ def by_experiment(runs: Sequence[Record]) -> dict[str, list[Record]]:
 
 def _telling(run: Record, siblings: Sequence[Record]) -> list[str]:
     """The data knobs that tell a group from the others; one that is off says so only where it is alone."""
-    data = [flat(sibling.config.get("data") or {}) for sibling in siblings]
-    own = flat(run.config.get("data") or {})
+    data = [_data(sibling) for sibling in siblings]
+    own = _data(run)
     differing = [name for name in own if any(other.get(name) != own[name] for other in data)]
     on = [name for name in differing if own[name] not in (None, False)]
     alone = all(any(other.get(name) != own[name] for name in on) for other in data if other != own)
     return [_knob(name, own[name]) for name in (on if alone else differing)]
+
+
+def _data(run: Record) -> dict[str, Any]:
+    data = run.config.get("data")
+    return flat(data if isinstance(data, dict) else {"data": data})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +131,10 @@ def _labels(runs: Sequence[Record]) -> list[str]:
     texts = [", ".join(_knob(name, k[name]) for name in names if name in k) for k in knobs]
     if len(runs) == 1:
         texts = [str(knobs[0].get("model") or knobs[0].get("model.name") or runs[0].experiment)]
-    return [text if text and texts.count(text) == 1 else run.folder.name for text, run in zip(texts, runs, strict=True)]
+    named = [
+        text if text and texts.count(text) == 1 else run.folder.name for text, run in zip(texts, runs, strict=True)
+    ]
+    return [plain(name, LABEL) for name in named]
 
 
 def lower_is_better(metric: str) -> bool | None:
@@ -242,10 +253,23 @@ def _best(metric: str, values: Sequence[float]) -> float | None:
     return min(values) if lower else max(values)
 
 
+LATEX = str.maketrans(
+    {char: rf"\{char}" for char in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", '"': r"\textquotedbl{}"}
+)
+MARKDOWN = re.compile(
+    r"[\\`*|~]|\b_|_\b"  # code, emphasis (an underscore inside a word is none) and cells
+    r"|<(?=[a-z/!?])|&(?=#?\w+;)|(?<=\])[(\[:]|(?<=:)//|(?<=www)\.",  # tags, entities, links
+    re.IGNORECASE,
+)
+
+
 def _escaped(text: str, format: Format) -> str:
+    """The text as it is, whatever signs it holds."""
+    text = plain(text)
     if format == "latex":
-        text = re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", r"\textbackslash ")).replace("~", r"\textasciitilde ")
-        return text.replace("±", r"$\pm$")
+        return text.translate(LATEX)
     if format == "github":
-        return text.replace("|", r"\|")
+        return MARKDOWN.sub(lambda found: "".join(f"\\{char}" for char in found[0]), text)
     return html.escape(text) if format == "html" else text

@@ -19,7 +19,7 @@ def main(words: list[str]) -> None:
 
     form = parse(Compare, words, verb="compare", about="What differs between two runs: knobs and metrics.")
     from deeplearn.record.compare import compare
-    from deeplearn.record.folder import find_runs, load_run
+    from deeplearn.record.reading import find_runs, load_run
 
     first, second = (load_run(find_runs([folder])[-1]) for folder in (form.first, form.second))
     print(compare(first, second))

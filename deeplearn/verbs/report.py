@@ -20,7 +20,7 @@ def main(words: list[str]) -> None:
         """Where the page goes."""
 
     form = parse(Report, words, verb="report", about="Curves, tables, pictures and environment of one or more runs.")
-    from deeplearn.record.folder import find_runs, load_run
+    from deeplearn.record.reading import find_runs, load_run
     from deeplearn.record.report import page
     from deeplearn.record.table import table
 

@@ -40,7 +40,7 @@ def main(words: list[str]) -> None:
 
 def run(recipe: "Recipe", config: "Run") -> None:
     """Train, then show the table of results."""
-    from deeplearn.record.folder import load_run
+    from deeplearn.record.reading import load_run
     from deeplearn.record.table import table
     from deeplearn.train import train
 

@@ -1,5 +1,6 @@
 """An image folder: every layout and colour mode works, every mistake is named."""
 
+import os
 import warnings
 
 import numpy as np
@@ -117,6 +118,36 @@ def test_mistakes_are_named(pets, how):
     path, message = damage(pets, how)
     with pytest.raises(DataError, match=message):
         folder(path, (8, 8))
+
+
+def test_a_file_is_taken_for_an_image_of_a_named_format_or_for_none(tmp_path):
+    """Pillow would hand an EPS, whatever it is called, to Ghostscript: a program in a language that can do anything."""
+    (tmp_path / "a.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.format == "EPS"
+    with pytest.raises(DataError, match="cannot identify"):
+        read_image(tmp_path / "a.png", (8, 8), 1)
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_takes_memory(tmp_path):
+    import struct
+    import zlib
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b""))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(DataError, match=r"30000 x 30000 pixels|decompression bomb"):
+            read_image(tmp_path / "bomb.png", (8, 8), 3)
+
+
+def test_a_pipe_that_is_named_as_an_image_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DataError, match="no such file"):
+        read_image(tmp_path / "a.png", (8, 8), 1)
 
 
 def test_copies_across_the_split_are_reported(tmp_path):

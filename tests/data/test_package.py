@@ -12,7 +12,7 @@ import zipfile
 
 import pytest
 
-from deeplearn.data.package import cache, deb, package, sdist
+from deeplearn.data.package import cache, deb, package, sdist, whole
 from deeplearn.errors import DataError, StorageError
 
 
@@ -52,6 +52,28 @@ def test_fetches_once_then_works_offline_and_never_imports(registry, tmp_path):
         path.unlink()
     assert package("shippeddata", "1.0", sha256, "shippeddata") == folder
     assert [path.name for path in cache().glob("wheels/*")] == [folder.parent.name]  # no leftovers
+
+
+def test_a_cache_entry_that_has_changed_is_made_again(registry, capsys):
+    sha256 = wheel(registry, {"shippeddata/a.csv": "1,2\n", "shippeddata/b.csv": "3\n"})
+    folder = package("shippeddata", "1.0", sha256, "shippeddata")
+    assert whole(folder.parent)
+    (folder / "c.csv").write_text("4\n")
+    assert not whole(folder.parent)
+    for spoil in (lambda: (folder / "a.csv").write_text("1,3\n"), lambda: (folder / "b.csv").unlink()):
+        spoil()
+        assert package("shippeddata", "1.0", sha256, "shippeddata") == folder
+        assert {path.name: path.read_text() for path in folder.iterdir()} == {"a.csv": "1,2\n", "b.csv": "3\n"}
+        assert "is not what was unpacked there" in capsys.readouterr().err
+    assert len(list(cache().glob("wheels/*"))) == 1
+
+
+def test_a_wheel_that_would_fill_the_disk_is_not_unpacked(registry, monkeypatch):
+    monkeypatch.setattr("deeplearn.data.package.MOST", 10**6)
+    sha256 = wheel(registry, {"shippeddata/zeros": "0" * 10**7})
+    with pytest.raises(DataError, match="would unpack to more than 1,000,000 bytes"):
+        package("shippeddata", "1.0", sha256, "shippeddata")
+    assert not list(cache().glob("wheels/*"))
 
 
 def test_wrong_hash_is_refused_and_leaves_nothing(registry):

@@ -3,7 +3,7 @@ from pathlib import Path
 from runs import Adam, Config, make_run
 
 from deeplearn.record.compare import compare
-from deeplearn.record.folder import load_run
+from deeplearn.record.reading import load_run
 
 
 def test_differences_are_named_and_the_same_is_not(tmp_path: Path) -> None:

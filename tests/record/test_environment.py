@@ -34,6 +34,32 @@ def test_the_stamp_names_neither_machine_nor_user_nor_secrets(monkeypatch: pytes
     assert len(user) < 5 or user not in text
 
 
+def test_the_stamp_names_what_decides_the_bits_but_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_SOME_NEW_FLAG", "1")
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "node0:1234")
+    monkeypatch.setenv("JAX_COORDINATOR_BIND_ADDRESS", "node0:1234")
+    stamp = env.environment()
+    assert {"scipy", "pillow", "tensorstore", "sentencepiece", "sacrebleu"} <= stamp["packages"].keys()
+    assert stamp["variables"]["JAX_SOME_NEW_FLAG"] == "1"
+    assert "node0" not in json.dumps(stamp)
+
+
+def test_every_start_keeps_what_was_different_then() -> None:
+    first = {"started": "1", "python": "3.11", "cpu": {"threads": 2}}
+    second = env.after(first, {"started": "2", "python": "3.12", "cpu": {"threads": 2}})
+    third = env.after(second, {"started": "3", "python": "3.12", "cpu": {"threads": 4}})
+    assert third["earlier"] == [{"started": "1", "python": "3.11"}, {"started": "2", "cpu": {"threads": 2}}]
+    assert env.after({}, first) == first
+
+
+def test_an_account_without_a_home_has_a_stamp(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", none)
+    assert env.environment()["python"]
+
+
 def git(folder: Path, *arguments: str) -> str:
     names = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     command = ["git", "-C", str(folder), *names, *arguments]
@@ -42,7 +68,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's own repository as the working directory, with the package installed elsewhere."""
+    """A user's own repository with an experiment's file, the package being installed elsewhere."""
     project = tmp_path / "project"
     project.mkdir()
     git(project, "init", "-q")
@@ -55,15 +81,35 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_clean_checkout(checkout: Path) -> None:
-    assert env.git_state() == {"commit": git(checkout, "rev-parse", "HEAD").strip(), "dirty": False}
+    mine = checkout / "mine.py"
+    assert env.git_state(mine) == {"commit": git(checkout, "rev-parse", "HEAD").strip(), "dirty": False}
+    assert env.diff_patch(mine) == ""
+
+
+def test_a_checkout_that_we_only_happen_to_be_in_is_left_alone(checkout: Path) -> None:
+    (checkout / "mine.py").write_text("secret = 2\n")
+    assert env.git_state() is None
     assert env.diff_patch() == ""
+
+
+def test_the_settings_of_a_checkout_start_no_program(checkout: Path, tmp_path: Path) -> None:
+    trap = tmp_path / "trap.sh"
+    trap.write_text(f"#!/bin/sh\ntouch {tmp_path}/sprung\n")
+    trap.chmod(0o755)
+    (checkout / ".gitattributes").write_text("*.py diff=trap\n")
+    for name in ("core.fsmonitor", "diff.external", "diff.trap.command", "diff.trap.textconv"):
+        git(checkout, "config", name, str(trap))
+    (checkout / "mine.py").write_text("one = 2\n")
+    assert env.git_state(checkout / "mine.py")["dirty"]
+    assert "+one = 2" in env.diff_patch(checkout / "mine.py")
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_the_patch_leads_from_the_commit_to_the_code_that_ran(checkout: Path, tmp_path: Path) -> None:
     (checkout / "mine.py").write_text("one = 2\n")
     (checkout / "new.py").write_text("two = 2\n")
-    assert env.git_state()["dirty"]
-    (tmp_path / "diff.patch").write_text(env.diff_patch())
+    assert env.git_state(checkout / "mine.py")["dirty"]
+    (tmp_path / "diff.patch").write_text(env.diff_patch(checkout / "mine.py"))
     git(tmp_path, "clone", "-q", str(checkout), "copy")
     git(tmp_path / "copy", "apply", str(tmp_path / "diff.patch"))
     for name in ("mine.py", "new.py"):

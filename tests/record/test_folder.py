@@ -10,7 +10,8 @@ from runs import Config, make_run
 
 from deeplearn.config import from_json, to_json
 from deeplearn.errors import ConfigError, StorageError, UsageError
-from deeplearn.record.folder import Result, find_runs, load_run, open_run, write_result, write_text
+from deeplearn.record.folder import Result, open_run, write_result, write_text
+from deeplearn.record.reading import find_runs, load_run
 
 
 @pytest.fixture(autouse=True)

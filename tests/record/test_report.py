@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from runs import Config, make_run
 
-from deeplearn.record.folder import load_run
+from deeplearn.record.reading import load_run
 from deeplearn.record.report import page
 from deeplearn.record.table import decimals, lower_is_better, table
 
