@@ -28,7 +28,7 @@ from deeplearn.cli import run_file
 from deeplearn.competitors.images import classifiers, compete
 from deeplearn.data.augment import Augment, augmentation
 from deeplearn.data.doors import images
-from deeplearn.data.doors.images import Pixels, values
+from deeplearn.data.doors.images import Pixels, scaled, values
 from deeplearn.errors import UsageError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.metrics import Calibration, Contingency, Mean, Metric, top_k_hits
@@ -82,7 +82,7 @@ def task(config: Config, fitted: Fitted) -> Task:
     change = augmentation(config.augment, classes)
 
     def inputs(batch: Batch) -> tuple[Array]:
-        x = (values(batch["image"]) - fitted.mean) / fitted.std
+        x = scaled(fitted, batch["image"])
         return (x[:, :, 0] if fitted.shape[1] == 1 else x,)  # a signal is [B, L, C]
 
     def objective(logits: Float[Array, "B C"], batch: Batch) -> tuple[Mean, Mapping[str, Metric]]:

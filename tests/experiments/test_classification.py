@@ -33,7 +33,7 @@ SMALLER = {
 
 
 def pieces(config, image, classes):
-    pixels = images.Pixels(shape=image, mean=0.5, std=0.25, classes=tuple(map(str, range(classes))))
+    pixels = images.Pixels(shape=image, mean=(0.5,), std=(0.25,), classes=tuple(map(str, range(classes))))
     return classification.task(config, pixels), optimizer.make(config.optimizer, config.steps)
 
 
