@@ -47,7 +47,8 @@ class Config(Run):
 
     data: Data = field(default_factory=Data)
     model: Literal["tabm", "ft-transformer"] = "tabm"
-    """An ensemble of perceptrons that share weights (one member: a plain perceptron), or attention among columns."""
+    """An ensemble of perceptrons that share weights (one member: a plain perceptron), or attention among columns; the
+    classes in models/tabular.py say in what they depart from their papers."""
     networks: int = 3
     """Models that share nothing; the price is their mean."""
     members: int = 8
