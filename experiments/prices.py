@@ -24,7 +24,7 @@ from deeplearn import optimizer
 from deeplearn.cli import run_file
 from deeplearn.competitors import prices as competitors
 from deeplearn.data.csvtable import Schema, Table, read_like, take
-from deeplearn.data.doors.prices import Data, Part, Problem, Scale, copies, inner, load, parts, refuse_reference
+from deeplearn.data.doors.prices import Data, Part, Problem, Scale, copies, inner, load, parts, refuse_reference, seen
 from deeplearn.data.source import Arrays
 from deeplearn.data.tabular import Encoding, encode, fit_encoding, forget, unknown
 from deeplearn.errors import note
@@ -47,7 +47,8 @@ class Config(Run):
 
     data: Data = field(default_factory=Data)
     model: Literal["tabm", "ft-transformer"] = "tabm"
-    """An ensemble of perceptrons that share weights (one member: a plain perceptron), or attention among columns."""
+    """An ensemble of perceptrons that share weights (one member: a plain perceptron), or attention among columns; the
+    classes in models/tabular.py say in what they depart from their papers."""
     networks: int = 3
     """Models that share nothing; the price is their mean."""
     members: int = 8
@@ -149,6 +150,7 @@ def features(fitted: Fitted, table: Table) -> dict[str, np.ndarray]:
 
 def experiment_on(config: Config, problem: Problem, part: Part, fitted: Fitted | None = None) -> Experiment:
     """Learn from `part.train`, evaluate on `part.held` if there is any."""
+    problem = seen(problem, part)
     fitted = fitted or fitted_on(config, problem, part)
 
     def columns(rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -210,7 +212,8 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
         work.fit(partial(experiment_on, config, problem, part), config, f"calibration-{i}")[0]
         for i, part in enumerate(calibration)
     ]
-    found = [prices(model, take(problem.table, part.held)) for model, part in zip(models, calibration, strict=True)]
+    held = [take(seen(problem, part).table, part.held) for part in calibration]
+    found = [prices(model, table) for model, table in zip(models, held, strict=True)]
     scores = [
         conformal.excess(problem.price[part.held], band[:, 1], band[:, 2])
         for part, band in zip(calibration, found, strict=True)
@@ -220,14 +223,15 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     least = model.fitted.scale.least
     if not config.data.folds:
         margin = model.asset("conformal.json")["margin"]
-        tests, bands = [final], [calibrated(prices(model, take(problem.table, final.held)), margin, least)]
+        held = [take(seen(problem, final).table, final.held)]
+        tests, bands = [final], [calibrated(prices(model, held[0]), margin, least)]
     else:
         margins = [margin_of(config, scores[:i] + scores[i + 1 :]) for i in range(len(scores))]
         tests = calibration
         bands = [calibrated(band, margin, least) for band, margin in zip(found, margins, strict=True)]
-    judge, held = models[0] if config.data.folds else model, tests[0].held
+    judge = models[0] if config.data.folds else model
     price = lambda table: prices(judge, table)[:, 0]  # noqa: E731
-    weights = importance(price, take(problem.table, held), problem.price[held], config.seed)
+    weights = importance(price, held[0], problem.price[tests[0].held], config.seed)
     rows, band = np.concatenate([part.held for part in tests]), np.concatenate(bands)
     work.keep({"held_out.json": shown(problem, rows, band), "importance.json": weights})
     copied = np.concatenate([copies(problem, part) for part in tests]).mean()
@@ -320,11 +324,12 @@ def compete(config: Config, problem: Problem, tests: list[Part], name: str, sett
     """Metrics of one competitor in one setting over all tested rows together."""
     prices = []
     for part in tests:
-        fitted = fitted_on(config, problem, part)
+        own = seen(problem, part)
+        fitted = fitted_on(config, own, part)
         encoding, scale = fitted.encoding, fitted.scale
-        x, held = (competitors.design(encode(encoding, take(problem.table, rows))) for rows in part)
+        x, held = (competitors.design(encode(encoding, take(own.table, rows))) for rows in part)
         model = competitors.candidates(len(encoding.numbers), encoding.cardinalities)[name][setting]
-        units = scale.units(problem.table)
+        units = scale.units(own.table)
         competitors.fit(name, model, x, scale.from_price(problem.price[part.train], units[part.train]))
         value = jnp.asarray(model.predict(held), jnp.float32)
         prices.append(scale.to_price(value, jnp.asarray(units[part.held], jnp.float32)))

@@ -45,7 +45,7 @@ class Augment:
     randaugment: int = 0
     """Operations of RandAugment, one after the other (ImageNet: 2)."""
     magnitude: float = 9.0
-    """Strength of RandAugment, from 0 to 30."""
+    """Strength of RandAugment, from 0 to 10."""
     brightness: float = 0.0
     """Values are multiplied by up to e^brightness, either way."""
     contrast: float = 0.0
@@ -224,51 +224,64 @@ def blend(start: Array, end: Image, amount: Float[Array, ""]) -> Image:
     return start + amount * (end - start)
 
 
+GREY = 128 / 255
+"""What the reference's RandAugment puts where a moved image uncovers nothing."""
+
+
 def randaugment(key: Array, image: Image, magnitude: float) -> Image:
     """One operation of RandAugment (Cubuk et al., 2020), drawn evenly; values stay in 0..1.
 
-    At magnitude 30 the ranges are the reference implementation's. Two of its operations are left out: equalise, which
-    needs a histogram, and cutout, which is a knob of its own here. Signs are random wherever they make sense.
+    The paper's fourteen without equalise, which needs a histogram. Magnitude 10 is its full scale. Strength grows with
+    the magnitude everywhere, as in torchvision (in the reference solarise and posterise weaken), and signs are random
+    wherever they make sense.
     """
     choice, sign = jax.random.split(key)
-    level = magnitude / 30 * jax.random.rademacher(sign, (), jnp.float32)  # in -1..1
+    level = magnitude / 10 * jax.random.rademacher(sign, (), jnp.float32)  # in -1..1
+    chosen = tuple(operations(image, level).values())
+    return jnp.clip(jax.lax.switch(jax.random.randint(choice, (), 0, len(chosen)), chosen), 0.0, 1.0)
+
+
+def operations(image: Image, level: Float[Array, ""]) -> dict[str, Callable[[], Image]]:
+    """RandAugment's by name, at a level of -1..1; those of tones as in PIL, but for its rounding."""
     size = jnp.abs(level)
     still, eye = jnp.zeros(2), jnp.eye(2)
     extent = jnp.array(image.shape[:2], jnp.float32)
+    luma = jnp.array([0.299, 0.587, 0.114] if image.shape[-1] == 3 else [1 / image.shape[-1]] * image.shape[-1])
+    grey = (image @ luma)[..., None]
 
     def moved(matrix: Array, offset: Array = still) -> Image:
-        return resample(image, affine(image, matrix, offset), "constant")
+        return resample(image - GREY, affine(image, matrix, offset), "constant") + GREY
 
     def autocontrast() -> Image:
         low, high = image.min((0, 1), keepdims=True), image.max((0, 1), keepdims=True)  # [1, 1, C]
-        return (image - low) / jnp.maximum(high - low, 1e-6)
+        return jnp.where(high > low, (image - low) / jnp.maximum(high - low, 1e-6), image)
 
-    def posterised() -> Image:
-        steps = 2.0 ** jnp.round(8 - 4 * size)
-        return jnp.floor(image * 255 / 256 * steps) / steps
+    def posterised() -> Image:  # the highest bits of a byte, eight to four of them
+        lost = 2.0 ** jnp.round(4 * size)
+        return jnp.floor(jnp.round(image * 255) / lost) * lost / 255
 
     def sharpened() -> Image:
-        kernel = jnp.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], jnp.float32) / 13  # PIL's SMOOTH
+        kernel = jnp.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], jnp.float32) / 13  # PIL's SMOOTH, which leaves the rim
         smooth = jax.vmap(lambda x: jax.scipy.signal.convolve(x, kernel, "same"), in_axes=-1, out_axes=-1)(image)
-        return blend(smooth, image, 1 + 0.9 * level)
+        rows, columns = ((jnp.arange(side) % (side - 1) > 0) for side in image.shape[:2])
+        inside = (rows[:, None] & columns[None])[..., None]
+        return jnp.where(inside, blend(smooth, image, 1 + 0.9 * level), image)
 
-    operations = (
-        lambda: image,
-        autocontrast,
-        posterised,
-        sharpened,
-        lambda: jnp.where(image < 1 - size, image, 1 - image),  # solarise
-        lambda: blend(image.mean(-1, keepdims=True), image, 1 + 0.9 * level),  # colour
-        lambda: blend(image.mean(), image, 1 + 0.9 * level),  # contrast
-        lambda: image * (1 + 0.9 * level),  # brightness
-        lambda: moved(rotation(jnp.deg2rad(30.0) * level)),
-        lambda: moved(eye.at[0, 1].set(0.3 * level)),  # shear
-        lambda: moved(eye.at[1, 0].set(0.3 * level)),
-        lambda: moved(eye, still.at[0].set(0.45 * level) * extent),  # 100 of 224 pixels
-        lambda: moved(eye, still.at[1].set(0.45 * level) * extent),
-    )
-    chosen = jax.lax.switch(jax.random.randint(choice, (), 0, len(operations)), operations)
-    return jnp.clip(chosen, 0.0, 1.0)
+    return {
+        "identity": lambda: image,
+        "autocontrast": autocontrast,
+        "posterise": posterised,
+        "sharpness": sharpened,
+        "solarise": lambda: jnp.where(image < 1 - size, image, 1 - image),
+        "colour": lambda: blend(grey, image, 1 + 0.9 * level),
+        "contrast": lambda: blend(grey.mean(), image, 1 + 0.9 * level),
+        "brightness": lambda: image * (1 + 0.9 * level),
+        "rotate": lambda: moved(rotation(jnp.deg2rad(30.0) * level)),
+        "shear along rows": lambda: moved(eye.at[1, 0].set(0.3 * level)),
+        "shear along columns": lambda: moved(eye.at[0, 1].set(0.3 * level)),
+        "move rows": lambda: moved(eye, still.at[0].set(0.45 * level) * extent),  # 100 of 224 pixels
+        "move columns": lambda: moved(eye, still.at[1].set(0.45 * level) * extent),
+    }
 
 
 def mixed(key: Array, batch: Batch, classes: int, *, mixup: float = 0.0, cutmix: float = 0.0) -> Batch:

@@ -2,7 +2,9 @@
 
 As in MLPerf's version of it the attention asks with the first decoder layer's output of the same step, not of the step
 before: then nothing but the recurrence itself runs token by token. Input projections and the gradient of the recurrent
-weights are one large product over all tokens.
+weights are one large product over all tokens. Other departures from the paper: one table for source, target and softmax
+(theirs has three), a layer with tanh between the top LSTM and the softmax (Luong et al., 2015), orthogonal recurrent
+weights, forget gates that start open.
 Letters: B rows, S source tokens, T target tokens, D width, V vocabulary, N hypotheses (rows while decoding).
 """
 

@@ -1,6 +1,6 @@
 """The image models by the names of their papers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import flax.linen as nn
@@ -44,6 +44,12 @@ class Model:
     """First layers of a resnet: for large images or for small ones."""
     norm: Norm | None = None
     """Normalisation (cnn, vgg, resnet)."""
+    pool: Literal["token", "mean"] | None = None
+    """What the class is read off: an extra token, or the mean of the patches (vit)."""
+    position: Literal["learned", "sincos2d"] | None = None
+    """How a patch's place is written: in a table that is trained, or as waves (vit)."""
+    rep_size: int | None = None
+    """Units of a layer with tanh in front of the head (vit)."""
     dropout: float | None = None
     """Share of units that are dropped (mlp, cnn, alexnet, vgg, vit, efficientnet)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -53,20 +59,10 @@ class Model:
 def build(model: Model, classes: int) -> nn.Module:
     """The Linen module; ConfigError where the architecture lacks a knob that was set."""
     module = architecture(model.name, classes)
-    knobs = {
-        "width": model.width,
-        "depth": model.depth,
-        "levels": model.levels,
-        "kernel": model.kernel,
-        "patch": model.patch,
-        "stem": model.stem,
-        "norm": model.norm,
-        "dropout": model.dropout,
-    }
-    given = {key: value for key, value in knobs.items() if value is not None}
-    for key in given:
-        if not hasattr(module, key):
-            raise ConfigError(f"model.name={model.name} has no {key}: leave model.{key} out")
+    knobs = {field.name: getattr(model, field.name) for field in fields(model) if field.name not in ("name", "dtype")}
+    given = {name: value for name, value in knobs.items() if value is not None}
+    for name in given.keys() - {field.name for field in fields(module)}:
+        raise ConfigError(f"model.name={model.name} has no {name}: leave model.{name} out")
     return module.clone(dtype=jnp.dtype(model.dtype), **given)
 
 

@@ -1,14 +1,27 @@
 """Augmentation is deterministic for an example, changes nothing at strength zero, and never lets padding in."""
 
+import math
 from dataclasses import asdict, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage
 
-from deeplearn.data.augment import Augment, affine, augmentation, crop, mixed, resample, rotation, smooth_noise, views
+from deeplearn.data.augment import (
+    Augment,
+    affine,
+    augmentation,
+    crop,
+    mixed,
+    operations,
+    resample,
+    rotation,
+    smooth_noise,
+    views,
+)
 
 EVERYTHING = {
     "shift": 0.1, "rotate": 20.0, "scale": 0.2, "shear": 0.2, "elastic": 0.05, "flip": True, "crop": 2, "area": 0.3,
@@ -74,6 +87,42 @@ def test_affine_resampling_is_scipys(fill):
     mode = {"constant": "grid-constant", "nearest": "nearest", "wrap": "grid-wrap"}[fill]
     expected = ndimage.affine_transform(np.asarray(image[..., 0]), np.asarray(matrix), start, order=1, mode=mode)
     np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+@jax.jit
+def all_operations(image, level):
+    return {name: jnp.clip(change(), 0, 1) for name, change in operations(image, level).items()}
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, -0.5, 0.9, 1.0])
+def test_tones_are_changed_as_pil_does(level):
+    picture = np.random.default_rng(0).integers(0, 256, (16, 20, 3), np.uint8)
+    pil, factor, size = Image.fromarray(picture), 1 + 0.9 * level, abs(level)
+    wanted = {
+        "identity": pil,
+        "autocontrast": ImageOps.autocontrast(pil),
+        "posterise": ImageOps.posterize(pil, 8 - round(4 * size)),
+        "sharpness": ImageEnhance.Sharpness(pil).enhance(factor),
+        "solarise": ImageOps.solarize(pil, math.ceil(255 * (1 - size))),
+        "colour": ImageEnhance.Color(pil).enhance(factor),
+        "contrast": ImageEnhance.Contrast(pil).enhance(factor),
+        "brightness": ImageEnhance.Brightness(pil).enhance(factor),
+    }
+    found = all_operations(jnp.asarray(picture, jnp.float32) / 255, jnp.float32(level))
+    for name, image in wanted.items():
+        # PIL rounds to whole bytes, and twice where it blends.
+        exact = name in ("identity", "posterise", "solarise")
+        np.testing.assert_allclose(255 * found[name], np.asarray(image), atol=1e-3 if exact else 2, err_msg=name)
+
+
+def test_full_strength_is_the_papers():
+    """At magnitude 10 of 10: 30 degrees, and 100 of 224 pixels, which uncover grey."""
+    found = all_operations(jnp.ones((224, 224, 1)), jnp.float32(1))
+    row = np.asarray(found["move columns"])[112, :, 0]
+    assert (row < 0.99).sum() == 101  # one of them in part
+    assert row[-1] == pytest.approx(128 / 255)
+    edge = np.asarray(found["rotate"])[:, 0, 0]  # a rotated square crosses its old side tan(15 degrees) from the middle
+    assert 111.5 - np.flatnonzero(edge > 0.99)[0] == pytest.approx(111.5 * np.tan(np.pi / 12), abs=1)
 
 
 def test_elastic_noise_has_unit_variance_and_is_smooth():

@@ -10,6 +10,7 @@ from bookings import FLAGS, bookings
 
 from deeplearn import catalog
 from deeplearn.data.doors.prices import Data, Problem, copies, load, parts
+from deeplearn.data.sets import rdatasets
 from deeplearn.errors import DataError, DeeplearnError
 from deeplearn.metrics import Each
 from deeplearn.trained import Trained, of_fit
@@ -57,11 +58,27 @@ def test_parts_are_disjoint_and_the_test_is_touched_once(data):
             assert len(calibration) == data.windows and not copies(problem, final).any()
 
 
-def test_nothing_is_fitted_on_held_rows():
+@pytest.mark.parametrize("data", [Data(), Data(honest=False)])
+def test_held_prices_are_in_nothing_that_a_model_sees(data, monkeypatch):
+    """Neither in what is fitted nor, as last year's price, in the columns of any row."""
+    config, problem = prices.Config(data=data), load(data)
+    _, part = parts(problem, data)
+    before = prices.experiment_on(config, problem, part)
+    raw = rdatasets.table("modeldata", "hotel_rates")
+    raw["avg_price_per_room"][part.held] *= 10
+    monkeypatch.setattr(rdatasets, "table", lambda *_: raw)
+    after = prices.experiment_on(config, load(data), part)
+    assert after.fitted == before.fitted
+    own = [(one.train.columns, one.evaluations["held"].source.columns) for one in (before, after)]
+    for old, new in zip(*own, strict=True):
+        for name in ("number", "category", "unit"):
+            np.testing.assert_array_equal(old[name], new[name])
+
+
+def test_nothing_is_fitted_on_held_columns():
     problem = load(Data(name="synthetic"))
     _, part = parts(problem, Data(name="synthetic"))
     fitted = prices.fitted_on(prices.Config(), problem, part)
-    problem.price[part.held] *= 10
     problem.table["lead_days"][part.held] = 1e6
     assert prices.fitted_on(prices.Config(), problem, part) == fitted
 

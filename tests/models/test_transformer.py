@@ -8,12 +8,14 @@ from deeplearn.data.text import rows
 from deeplearn.models.transformer import BASE, Transformer, sinusoids
 
 
-def test_the_base_preset_has_the_papers_65_million_parameters():
+def test_the_base_preset_has_the_parameters_that_the_paper_describes():
     model = Transformer(vocabulary=37000, **BASE)
     tokens = jnp.ones((1, 4), jnp.int32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), tokens, tokens)
     count = sum(x.size for x in jax.tree.leaves(shapes["params"]))
-    assert 62e6 < count < 66e6
+    norms, attention, forward = 2 * 512, 4 * (512 * 512 + 512), 2 * 512 * 2048 + 512 + 2048
+    encoder, decoder = attention + forward + 2 * norms, 2 * attention + forward + 3 * norms
+    assert count == 37_000 * 512 + 6 * (encoder + decoder) == 63_082_496
 
 
 def test_positions_differ_and_their_products_depend_on_the_distance():

@@ -9,7 +9,7 @@ import pytest
 from deeplearn.errors import ConfigError
 from deeplearn.models.layers import max_pool
 from deeplearn.models.resnet import Block
-from deeplearn.models.vit import patches
+from deeplearn.models.vit import patches, waves
 from deeplearn.models.zoo import Model, architecture, build
 
 PUBLISHED = {
@@ -38,6 +38,10 @@ SMALL = {
     "resnet18": (build(Model(name="resnet18", width=8), 5).clone(stages=(1, 1)), (33, 35, 3)),
     "resnet50": (build(Model(name="resnet50", width=8, stem="cifar", norm="group"), 5).clone(stages=(1, 1)), (9, 7, 1)),
     "vit-s16": (build(Model(name="vit-s16", width=24, depth=1, patch=3), 5), (9, 6, 2)),
+    "vit-plain": (
+        build(Model(name="vit-s16", width=24, depth=1, patch=3, pool="mean", position="sincos2d", rep_size=5), 5),
+        (9, 6, 2),
+    ),
     "mixer-s16": (build(Model(name="mixer-s16", width=16, depth=1, patch=3), 5), (9, 6, 2)),
 }
 
@@ -175,6 +179,25 @@ def test_patches_are_cut_row_by_row():
     x = images((4, 6, 2))
     cut = patches(x, 2)
     np.testing.assert_array_equal(cut[:, 4], x[:, 2:4, 2:4].reshape(4, 8))  # second row, second column
+
+
+def test_waves_of_row_and_column_are_those_of_the_reference():
+    """big_vision's posemb_sincos_2d(2, 3, 12): the patch in row 1 and column 2, and that in row 0 and column 1."""
+    found = waves(2, 3, 12)
+    assert found.shape == (6, 12)
+    second = [0.90929741, 0.01999867, 0.0002, -0.41614684, 0.99980003, 0.99999998]
+    first = [0.84147098, 0.00999983, 0.0001, 0.54030228, 0.99995, 0.99999999]
+    np.testing.assert_allclose(found[5], [*second, *first], atol=1e-7)
+    np.testing.assert_allclose(found[1], [*first, 0, 0, 0, 1, 1, 1], atol=1e-7)
+    with pytest.raises(ValueError, match="multiple of 4"):
+        waves(2, 3, 10)
+
+
+def test_a_mean_of_patches_needs_no_table_and_takes_any_size():
+    model, image = SMALL["vit-plain"]
+    params = shapes(model, image)["params"]
+    assert set(params) == {"embed", "block1", "norm", "representation", "head"}
+    assert jax.tree.map(jnp.shape, shapes(model, (12, 12, 2))["params"]) == jax.tree.map(jnp.shape, params)
 
 
 def test_dense_kernels_have_names_that_rules_can_match():

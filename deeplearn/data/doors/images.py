@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +13,8 @@ from deeplearn.data.sets.digits import digits, mnist5k
 from deeplearn.data.sets.mnist1d import mnist1d
 from deeplearn.data.source import Source
 
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and deviation of red, green and blue in ImageNet, as everybody has used them since fb.resnet.torch (2016)."""
 EVALUATED_TOGETHER = 256
 """Images in a batch of an evaluation: larger ones are not faster on a CPU, and need more memory."""
 
@@ -31,6 +33,8 @@ class Data:
     """Digits of known writers, the easier test: fold (seed modulo 10) of ten; ten seeds make a cross-validation."""
     limit: int | None = None
     """Learn from so many images of the training part only."""
+    scale: Literal["deviation", "range"] = "deviation"
+    """What values are divided by: the deviation in their channel, or half the range, which takes pixels to -1..1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +43,9 @@ class Pixels:
 
     shape: tuple[int, ...]
     """[H, W, C]; W is 1 where the data are signals."""
-    mean: float
-    """Of the training values, after division by 255 where they are pixels."""
-    std: float
+    mean: tuple[float, ...]
+    """Of the training values of each channel, after division by 255 where they are pixels."""
+    std: tuple[float, ...]
     classes: tuple[str, ...]
     """Names of the classes."""
 
@@ -89,13 +93,13 @@ def sources(data: Data, *, batch: int, seed: int, choose: bool) -> Sources:
         size = data.size or 224
         train = tfds.crops(data.name, "train", batch=batch, size=size, train=True, seed=seed)
         held = tfds.crops(data.name, "validation", batch=EVALUATED_TOGETHER, size=size, train=False)
-        return Sources(
-            train, held, Pixels(shape=(size, size, 3), mean=0.449, std=0.226, classes=tfds.classes(data.name))
-        )
+        mean, std = ((0.5,) * 3,) * 2 if data.scale == "range" else IMAGENET
+        pixels = Pixels(shape=(size, size, 3), mean=mean, std=std, classes=tfds.classes(data.name))
+        return Sources(train, held, pixels)
     splits = load(data, seed)
     part = training_part(data, splits, seed, choose=choose)
     held = splits.validation if choose else splits.test
-    return Sources(part.source(batch, seed), held.source(EVALUATED_TOGETHER), measured(part))
+    return Sources(part.source(batch, seed), held.source(EVALUATED_TOGETHER), measured(part, data.scale))
 
 
 def streamed(data: Data) -> bool:
@@ -111,12 +115,24 @@ def training_part(data: Data, splits: Splits, seed: int, *, choose: bool = False
     return splits.train if choose else joined(splits.train, splits.validation)
 
 
-def measured(part: Images) -> Pixels:
+def measured(part: Images, scale: Literal["deviation", "range"] = "deviation") -> Pixels:
     """The shape, scale and classes of a training part."""
+    shape, every = part.image.shape[1:], tuple(range(part.image.ndim - 1))
     pixels = np.asarray(part.image, np.float32) / (255 if part.image.dtype == np.uint8 else 1)
-    return Pixels(
-        shape=part.image.shape[1:], mean=float(pixels.mean()), std=float(pixels.std()), classes=tuple(part.classes)
-    )
+    if scale == "range":
+        low, high = (0.0, 1.0) if part.image.dtype == np.uint8 else (float(pixels.min()), float(pixels.max()))
+        mean, std = ((low + high) / 2,) * shape[-1], ((high - low) / 2,) * shape[-1]
+    else:
+        mean, std = (tuple(found.astype(float).tolist()) for found in (pixels.mean(every), pixels.std(every)))
+    # A channel that never varies says nothing: divided by one it is zero.
+    std = tuple(value or 1.0 for value in std)
+    return Pixels(shape=shape, mean=mean, std=std, classes=tuple(part.classes))
+
+
+def scaled(pixels: Pixels, image: Array) -> Float[Array, "B H W C"]:
+    """Images as the model takes them."""
+    mean, std = (jnp.array(value, jnp.float32).reshape(1, 1, 1, -1) for value in (pixels.mean, pixels.std))
+    return (values(image) - mean) / std
 
 
 def values(image: Array) -> Float[Array, "B H W C"]:

