@@ -28,6 +28,7 @@ usage: deeplearn VERB ...        (deeplearn VERB --help explains a verb)
   data list|prepare NAME         public data sets, and how to get them
   bench NAME [--quick]           matmul, step, scaling, input, loop, compare
   info                           versions, devices, settings, folders
+  completion bash|zsh|fish       help on the Tab key
 
 first steps:
   deeplearn train classification
@@ -79,7 +80,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-VERBS = ("list", "train", "resume", "evaluate", "predict", "report", "compare", "export", "data", "bench", "info")
+VERBS = [
+    "list",
+    "train",
+    "resume",
+    "evaluate",
+    "predict",
+    "report",
+    "compare",
+    "export",
+    "data",
+    "bench",
+    "info",
+    "completion",
+]
 """Each is a file in verbs/."""
 
 

@@ -1,5 +1,7 @@
 """Words of a command line into frozen dataclasses."""
 
+import shutil
+import sys
 from typing import Any
 
 from deeplearn.errors import UsageError
@@ -50,6 +52,11 @@ def _whole(word: str) -> int:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def screen_width() -> int | None:
+    """Characters in a line of the terminal; None where the output is no terminal, and may be as wide as it likes."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def option(words: list[str], name: str) -> tuple[str | None, list[str]]:

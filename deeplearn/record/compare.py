@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from deeplearn.config import difference
 from deeplearn.plain import plain
 from deeplearn.record.environment import EARLIER
-from deeplearn.record.reading import Record
+from deeplearn.record.reading import Record, read_json
 from deeplearn.record.statistics import Interval, difference_interval
 from deeplearn.record.table import decimals, rows, shown
 
@@ -22,11 +23,43 @@ def compare(a: Record, b: Record) -> str:
     """
     parts = [f"A  {plain(a.folder)}  {a.experiment}\nB  {plain(b.folder)}  {b.experiment}"]
     parts += [f"{name}: {problem}" for name, run in (("A", a), ("B", b)) for problem in run.problems]
+    if odd := other_data(a, b):
+        parts.append(f"Not the same data ({odd}): the difference of the metrics says nothing about the models.")
     parts.append(_differences("knob", a.config, b.config) or "Both have the same knobs.")
     stamps = [{k: v for k, v in run.environment.items() if k not in PASSING} for run in (a, b)]
     parts.append(_differences("environment", *stamps))
     parts.append(_metrics(a, b))
     return "\n\n".join(part for part in parts if part)
+
+
+def other_data(a: Record, b: Record) -> str:
+    """In which data two runs differ, by their fingerprints: empty where they have the same or do not say."""
+    ours, theirs = (_fingerprints(run.folder) for run in (a, b))
+    if a.experiment != b.experiment:
+        return f"{a.experiment} and {b.experiment}"
+    odd = [name for name in ours if name in theirs and ours[name] != theirs[name]]
+    return ", ".join(plain(name) for name in odd)
+
+
+def _fingerprints(folder: Path) -> dict[str, Any]:
+    """What fit.json says of the data of the run, or of its first seed."""
+    for place in (folder, *sorted(folder.glob("seed-*"))):
+        stored = read_json(place / "fit.json", [])
+        if isinstance(data := stored.get("data"), dict):
+            return data
+    return {}
+
+
+def differences(a: Record, b: Record) -> dict[str, Any]:
+    """What `compare` tells, as JSON values; a metric's difference is b - a."""
+    ours, theirs = _values(a), _values(b)
+    both = {name: (ours[name], theirs[name]) for name in ours if name in theirs}
+    return {
+        "runs": [str(a.folder), str(b.folder)],
+        "other_data": other_data(a, b),
+        "knobs": {name: list(pair) for name, pair in difference(a.config, b.config).items()},
+        "metrics": {name: {"a": x.mean, "b": y.mean, "difference": y.mean - x.mean} for name, (x, y) in both.items()},
+    }
 
 
 def _differences(what: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:

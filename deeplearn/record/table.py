@@ -36,8 +36,12 @@ class Row:
     seconds: float = 0.0
 
 
-def table(runs: Sequence[Record], format: Format = "github") -> str:
-    """The results of finished runs, one table an experiment: value, or mean ± sd [95 % interval] over seeds."""
+def table(runs: Sequence[Record], format: Format = "github", width: int | None = None) -> str:
+    """The results of finished runs, one table an experiment: value, or mean ± sd [95 % interval] over seeds.
+
+    Args:
+        width: characters a line of text may have; a table that is wider is turned on its side, then cut into parts.
+    """
     from tabulate import tabulate
 
     parts = []
@@ -49,6 +53,8 @@ def table(runs: Sequence[Record], format: Format = "github") -> str:
         style = {"github": "github", "latex": "latex_raw", "text": "simple", "html": "unsafehtml"}[format]
         aligned = ["left"] + ["right"] * (len(header) - 1)
         text = tabulate(cells, header, tablefmt=style, disable_numparse=True, colalign=aligned)
+        if format == "text" and width is not None and _widest(text) > width:
+            text = _turned(header, cells, width)
         if format == "latex":
             for rule in ("top", "mid", "bottom"):
                 text = text.replace(r"\hline", rf"\{rule}rule", 1)
@@ -62,6 +68,29 @@ def table(runs: Sequence[Record], format: Format = "github") -> str:
         return "\n\n".join(text for _, text in parts)
     title = {"github": "### {}", "latex": "% {}", "text": "{}"}[format]
     return "\n\n".join(f"{title.format(name)}\n\n{text}" for name, text in parts)
+
+
+def _widest(text: str) -> int:
+    return max(map(len, text.splitlines()))
+
+
+def _turned(header: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> str:
+    """A table with a line for each metric, of as many models at a time as fit side by side; no number is cut."""
+    from tabulate import tabulate
+
+    def drawn(models: Sequence[Sequence[str]]) -> str:
+        lines = [[name, *(model[i] for model in models)] for i, name in enumerate(header) if i]
+        aligned = ["left"] + ["right"] * len(models)
+        return tabulate(lines, ["", *(model[0] for model in models)], "simple", disable_numparse=True, colalign=aligned)
+
+    parts, rest = [], list(cells)
+    while rest:
+        count = len(rest)
+        while count > 1 and _widest(drawn(rest[:count])) > width:
+            count -= 1
+        parts.append(drawn(rest[:count]))
+        rest = rest[count:]
+    return "\n\n".join(parts)
 
 
 def by_experiment(runs: Sequence[Record]) -> dict[str, list[Record]]:

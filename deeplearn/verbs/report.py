@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from deeplearn.flags import parse
+from deeplearn.errors import UsageError
+from deeplearn.flags import parse, screen_width
 
 
 def main(words: list[str]) -> None:
@@ -24,8 +25,10 @@ def main(words: list[str]) -> None:
     from deeplearn.record.report import page
     from deeplearn.record.table import table
 
+    if not form.runs:
+        raise UsageError("give at least one run folder, such as runs/latest, or a folder that holds some.")
     runs = [load_run(folder) for folder in find_runs(form.runs)]
     if form.format == "html":
         print(page(runs, form.output))
     else:
-        print(table(runs, form.format))
+        print(table(runs, form.format, screen_width()))

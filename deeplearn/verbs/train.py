@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from deeplearn import catalog, processes
 from deeplearn.errors import DataError, UsageError
-from deeplearn.flags import before_jax, merged, option, parse
+from deeplearn.flags import before_jax, merged, option, parse, screen_width
 
 if TYPE_CHECKING:
     from deeplearn.experiment import Recipe, Run
@@ -44,10 +45,19 @@ def run(recipe: "Recipe", config: "Run") -> None:
     from deeplearn.record.table import table
     from deeplearn.train import train
 
-    folder = train(recipe, config)
+    folder = train(recipe, _shortened(config))
     if processes.first():
-        print(table([load_run(folder)], "text"))
+        print(table([load_run(folder)], "text", screen_width()))
         print(f"\nrun folder: {folder}\nlook at it: deeplearn report {folder}")
+
+
+def _shortened(config: "Run") -> "Run":
+    """A warm-up that fits the run: a short trial of an experiment should not fail for a knob it did not set."""
+    warmup, longest = config.optimizer.warmup, config.steps // 10
+    if warmup < max(config.steps, 1):
+        return config
+    print(f"the warm-up of {warmup} steps is longer than the run: shortened to {longest}", file=sys.stderr)
+    return dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, warmup=longest))
 
 
 def _default(recipe: "Recipe", preset: str | None, file: str | None) -> "Run":
