@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from deeplearn.errors import ConfigError
 from deeplearn.models.alexnet import AlexNet
 from deeplearn.models.cnn import CNN
+from deeplearn.models.efficientnet import EfficientNetLite
 from deeplearn.models.layers import Norm, max_pool
 from deeplearn.models.lenet import LeNet
 from deeplearn.models.mixer import Mixer
@@ -19,7 +20,7 @@ from deeplearn.models.vit import ViT
 
 Name = Literal[
     "mlp", "cnn", "lenet5", "lenet", "alexnet", "vgg11", "vgg16", "resnet18", "resnet34", "resnet50",
-    "vit-ti16", "vit-s16", "vit-b16", "mixer-s16", "mixer-b16",
+    "vit-ti16", "vit-s16", "vit-b16", "mixer-s16", "mixer-b16", "efficientnet-lite0",
 ]  # fmt: skip
 
 
@@ -44,7 +45,7 @@ class Model:
     norm: Norm | None = None
     """Normalisation (cnn, vgg, resnet)."""
     dropout: float | None = None
-    """Share of units that are dropped (mlp, cnn, alexnet, vgg, vit)."""
+    """Share of units that are dropped (mlp, cnn, alexnet, vgg, vit, efficientnet)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the computation; parameters are float32."""
 
@@ -102,3 +103,5 @@ def architecture(name: Name, classes: int) -> nn.Module:
             return Mixer(classes, width=512, depth=8, token_width=256, channel_width=2048)
         case "mixer-b16":
             return Mixer(classes, width=768, depth=12, token_width=384, channel_width=3072)
+        case "efficientnet-lite0":
+            return EfficientNetLite(classes)

@@ -46,8 +46,16 @@ def test_winograds_convolution_equals_the_usual_one(shape):
     assert "stablehlo.convolution" not in program
 
 
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("padding", ["SAME", ((0, 1), (3, 0))])
+def test_a_kernel_for_each_channel_equals_the_usual_one(padding, strides):
+    x = jax.random.normal(jax.random.key(0), (2, 9, 8, 5))
+    program = agree(nn.Conv(5, (5, 4), strides, padding, feature_group_count=5), x, 1e-5)
+    assert "stablehlo.convolution" not in program
+
+
 CASES = [
-    (n, option) for n in (2, 128) for option in ({"strides": 2}, {"kernel_dilation": 2}, {"feature_group_count": 2})
+    (n, option) for n in (4, 128) for option in ({"strides": 2}, {"kernel_dilation": 2}, {"feature_group_count": 2})
 ]
 
 

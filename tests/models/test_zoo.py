@@ -25,6 +25,7 @@ PUBLISHED = {
     "vit-b16": 86_567_656,
     "mixer-s16": 18_528_264,
     "mixer-b16": 59_880_472,
+    "efficientnet-lite0": 4_652_008,
 }
 # Every architecture, small, and an awkward size of image that it takes.
 SMALL = {
