@@ -48,9 +48,7 @@ class Net:
     units: Mapping[str, Unit]
 
 
-MEMORY = Net(
-    inputs=("set", "reset"), units={"kept": Unit(threshold=1, excite=("set", "kept"), inhibit=("reset",))}
-)
+MEMORY = Net(inputs=("set", "reset"), units={"kept": Unit(threshold=1, excite=("set", "kept"), inhibit=("reset",))})
 """A circle: the unit excites itself, so it remembers `set` until `reset`."""
 HEAT = Net(
     inputs=("warm", "cold"),
@@ -97,7 +95,7 @@ def fired(net: Net, inputs: Bool[np.ndarray, "T I"]) -> Bool[np.ndarray, "T+1 U"
 
 def assignments(count: int) -> Bool[np.ndarray, "R I"]:
     """All 2^count rows of a truth table, in counting order."""
-    return np.array(list(product((False, True), repeat=count)), bool).reshape(-1, count)
+    return np.array(list(product((False, True), repeat=count)), bool).reshape(2**count, count)
 
 
 def depths(net: Net) -> dict[str, int]:

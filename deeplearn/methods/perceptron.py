@@ -45,9 +45,27 @@ def mistake_bound(x: Float[Array, "N D"], y: Float[Array, "N"], unit: Float[Arra
     return (jnp.max(jnp.linalg.norm(x, axis=1)) / margin) ** 2
 
 
+def separable(
+    key: Array, *, count: int, width: int, margin: Array | float
+) -> tuple[Float[Array, "N D+1"], Float[Array, "N"], Float[Array, "D+1"]]:
+    """(examples with a bias column, labels 1 and -1, a unit vector that separates them by the margin), at random.
+
+    Points of a cube that lie closer to a random plane are moved away from it.
+    """
+    own, points = jax.random.split(key)
+    unit = jax.random.normal(own, (width + 1,))
+    unit = unit / jnp.linalg.norm(unit)
+    x = with_bias(jax.random.uniform(points, (count, width), minval=-1.0))
+    away = x @ unit
+    y = jnp.where(away > 0, 1.0, -1.0)
+    missing = jnp.maximum(margin - y * away, 0)
+    across = unit.at[-1].set(0)  # the bias column stays one
+    return x + jnp.outer(y * missing, across / (across @ across)), y, unit
+
+
 def period(weights: Float[Array, "P D"]) -> int | None:
     """Passes after which the weights come back, for ever then, since a pass depends on them alone; None: not seen."""
-    same = jnp.all(weights[:-1] == weights[-1], axis=1)[::-1]
+    same = jnp.all(weights[:-1] == weights[-1:], axis=1)[::-1]
     return int(jnp.argmax(same)) + 1 if bool(same.any()) else None
 
 
@@ -70,20 +88,15 @@ def _passes(visit: Callable, x: Array, y: Array, passes: int, total: Callable[[A
     return jax.lax.scan(once, jnp.zeros(x.shape[1], x.dtype), length=passes)[1]
 
 
-class Layer(NamedTuple):
-    weights: Float[Array, "I O"]
-    bias: Float[Array, "O"]
-
-
-Net = tuple[Layer, ...]
-"""Layers of tanh units, and last one of logistic units; with that one alone it is logistic regression (Cox, 1958)."""
+Net = tuple[Float[Array, "I+1 O"], ...]
+"""Layers of tanh units, the last one logistic, each with its biases as the last row; one alone: logistic regression."""
 
 
 def layers(key: Array, widths: tuple[int, ...], scale: float = 1.0) -> Net:
     """A net from widths[0] inputs to widths[-1] outputs; normal weights of deviation scale / sqrt(inputs), no bias."""
     keys = jax.random.split(key, len(widths) - 1)
     return tuple(
-        Layer(scale * jax.random.normal(key, (i, o)) / jnp.sqrt(i), jnp.zeros(o))
+        (scale * i**-0.5 * jax.random.normal(key, (i + 1, o))).at[-1].set(0)
         for key, i, o in zip(keys, widths[:-1], widths[1:], strict=True)
     )
 
@@ -91,9 +104,9 @@ def layers(key: Array, widths: tuple[int, ...], scale: float = 1.0) -> Net:
 def activations(net: Net, x: Float[Array, "N D"]) -> list[Float[Array, "N O"]]:
     """The input, what every hidden layer makes of it, and the logits."""
     found = [x]
-    for layer in net[:-1]:
-        found.append(jnp.tanh(found[-1] @ layer.weights + layer.bias))
-    return [*found, found[-1] @ net[-1].weights + net[-1].bias]
+    for weights in net[:-1]:
+        found.append(jnp.tanh(with_bias(found[-1]) @ weights))
+    return [*found, with_bias(found[-1]) @ net[-1]]
 
 
 def cross_entropy(net: Net, x: Float[Array, "N D"], target: Float[Array, "N O"]) -> Float[Array, ""]:
@@ -107,10 +120,21 @@ def back_propagation(net: Net, x: Float[Array, "N D"], target: Float[Array, "N O
     *hidden, logits = activations(net, x)
     delta = (jax.nn.sigmoid(logits) - target) / len(x)  # of the loss by the logits
     gradient = []
-    for layer, inputs in zip(reversed(net), reversed(hidden), strict=True):
-        gradient.append(Layer(inputs.T @ delta, delta.sum(0)))
-        delta = (delta @ layer.weights.T) * (1 - inputs**2)  # the slope of tanh; of no use below the first layer
+    for weights, inputs in zip(reversed(net), reversed(hidden), strict=True):
+        gradient.append(with_bias(inputs).T @ delta)
+        delta = (delta @ weights[:-1].T) * (1 - inputs**2)  # through tanh, whose slope is 1 - tanh^2
     return tuple(reversed(gradient))
+
+
+def gradient_gap(key: Array, widths: tuple[int, ...]) -> float:
+    """The largest difference between `back_propagation` and JAX's gradient, relative to the largest slope."""
+    parts = jax.random.split(key, 3)
+    net, x = layers(parts[0], widths), jax.random.normal(parts[1], (16, widths[0]))
+    target = jax.random.uniform(parts[2], (16, widths[-1]))
+    ours, wanted = back_propagation(net, x, target), jax.grad(cross_entropy)(net, x, target)
+    gaps = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), ours, wanted)
+    slopes = jax.tree.map(lambda leaf: jnp.max(jnp.abs(leaf)), wanted)
+    return float(max(jax.tree.leaves(gaps)) / max(jax.tree.leaves(slopes)))
 
 
 def descend(
