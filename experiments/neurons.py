@@ -10,7 +10,7 @@ Widrow-Hoff's rule and a support-vector machine, on breast cancer. Nothing is ra
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from deeplearn.workspace import Workspace
 CORNERS = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], np.float32)
 GATES = {"and": [-1, -1, -1, 1], "or": [-1, 1, 1, 1], "exclusive or": [-1, 1, 1, -1]}
 """Wanted answers at the four corners."""
+XOR = np.array(GATES["exclusive or"])
 PASSES = 200
 """Over the examples, for rules that visit one after the other: more than any separable set here needs."""
 
@@ -62,62 +63,40 @@ class Config(Run):
 
 
 def proved() -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Every function of two and three inputs: its smallest net and the net of its normal form, tried on all inputs."""
-    rows = []
-    for count in (2, 3):
-        ones = logic.assignments(count).sum(1)
-        for table, net in logic.smallest(count).items():
-            formula = logic.normal_form(table, net.inputs)
-            written = replace(logic.compiled(formula), inputs=net.inputs)
-            rows.append(
-                {
-                    "formula": formula,
-                    "verified": logic.computes(net, table) and logic.computes(written, table),
-                    "units": len(written.units),
-                    "fewest": len(net.units),
-                    "symmetric": all(len(set(np.array(table)[ones == n])) == 1 for n in range(count + 1)),
-                }
-            )
-    found = {
-        "logic/functions": len(rows),
-        "logic/verified": sum(row["verified"] for row in rows),
-        "logic/units as written": float(np.mean([row["units"] for row in rows])),
-        "logic/units at least": float(np.mean([row["fewest"] for row in rows])),
+    """Every function of two and three inputs, tried in its smallest net and in that of its normal form."""
+    found = [*logic.proofs(2), *logic.proofs(3)]
+    results = {
+        "logic/functions": len(found),
+        "logic/verified": sum(proof.verified for proof in found),
+        "logic/units": float(np.mean([proof.fewest for proof in found])),
+        "logic/normal_form_units": float(np.mean([proof.written for proof in found])),
     }
-    return found, rows
+    return results, [proof._asdict() for proof in found]
 
 
-def bounded(config: Config) -> tuple[dict[str, float], dict[str, Any]]:
-    """The perceptron on random separable sets of 2 to 10 inputs: mistakes, and their bound."""
-    own, margins = jax.random.split(jax.random.key(config.seed))
-    margin = 10 ** jax.random.uniform(margins, (config.sets,), minval=-1.5, maxval=-0.3)
-
-    def tried(key: Array, margin: Array, width: int) -> tuple[Array, Array, Array]:
-        x, y, unit = rules.separable(key, count=50, width=width, margin=margin)
-        error = rules.perceptron(x, y, PASSES).error
-        return error.sum(), rules.mistake_bound(x, y, unit), error[-1] == 0
-
-    widths = (2, 5, 10)
-    keys = jax.random.split(own, config.sets)
-    parts = [
-        jax.jit(jax.vmap(partial(tried, width=width)))(keys[i :: len(widths)], margin[i :: len(widths)])
-        for i, width in enumerate(widths)
-    ]
-    mistakes, bound, rests = (np.concatenate([np.asarray(part[i]) for part in parts]) for i in range(3))
-    found = {
+def bounded(config: Config) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """The perceptron's mistakes on random separable sets of 2 to 10 inputs, and their bounds."""
+    sets, margins, inputs = jax.random.split(jax.random.key(config.seed), 3)
+    trial = jax.jit(jax.vmap(partial(rules.trial, count=50, width=10, passes=PASSES)))
+    margins = 10 ** jax.random.uniform(margins, (config.sets,), minval=-1.5, maxval=-0.3)
+    inputs = jax.random.randint(inputs, (config.sets,), 2, 11)
+    mistakes, bounds, rests = map(np.asarray, trial(jax.random.split(sets, config.sets), margins, inputs))
+    results = {
         "perceptron/sets": len(mistakes),
-        "perceptron/violations": int((mistakes > bound).sum()),
+        "perceptron/violations": int((mistakes > bounds).sum()),
+        "perceptron/tightness": float((mistakes / bounds).max()),
         "perceptron/converged": float(rests.mean()),
-        "perceptron/closest to the bound": float((mistakes / bound).max()),
     }
-    return found, {"mistakes": mistakes.tolist(), "bound": bound.tolist()}
+    return results, {"mistakes": mistakes.tolist(), "bounds": bounds.tolist()}
 
 
 def exclusive_or(config: Config) -> tuple[dict[str, float], dict[str, Any]]:
-    """One layer cannot: the perceptron cycles. Hidden units can: how many of the attempts do, and how the loss falls."""
-    x, wanted = jnp.asarray(CORNERS), {name: jnp.array(y, jnp.float32) for name, y in GATES.items()}
-    single = {name: rules.perceptron(rules.with_bias(x), y, passes=12) for name, y in wanted.items()}
-    target = (wanted["exclusive or"][:, None] + 1) / 2
+    """The perceptron cycles; hidden units solve it: how many of the attempts do, and how the loss falls."""
+    x = jnp.asarray(CORNERS)
+    single = {
+        name: rules.perceptron(rules.with_bias(x), jnp.array(y, jnp.float32), passes=12) for name, y in GATES.items()
+    }
+    target = jnp.array(XOR > 0, jnp.float32)[:, None]
 
     def tried(key: Array, widths: tuple[int, ...]) -> tuple[Array, Array, rules.Net]:
         start = rules.layers(key, widths, config.scale)
@@ -127,16 +106,22 @@ def exclusive_or(config: Config) -> tuple[dict[str, float], dict[str, Any]]:
         return right.all(), jax.vmap(lambda net: rules.cross_entropy(net, x, target))(path), net
 
     keys = jax.random.split(jax.random.key(config.seed), config.attempts)
-    period = rules.period(single["exclusive or"].weights)
-    found = {"xor/passes until the perceptron repeats itself": period or np.inf}
-    kept = {"mistakes": {name: own.error.tolist() for name, own in single.items()}, "loss": {}, "nets": {}}
-    for name, widths in {"no": (2, 1), **{str(n): (2, n, 1) for n in config.hidden}}.items():
+    results = {"xor/period": rules.period(single["exclusive or"].weights) or np.inf}
+    kept = {"mistakes": {name: own.error.tolist() for name, own in single.items()}, "loss": {}}
+    kept["nets"] = {"perceptron": [single["exclusive or"].weights[-1][:, None].tolist()]}
+    for hidden in (0, *config.hidden):
+        widths = (2, hidden, 1) if hidden else (2, 1)
         solved, losses, nets = jax.jit(jax.vmap(partial(tried, widths=widths)))(keys)
-        found[f"xor/solved with {name} hidden units"] = float(solved.mean())
-        best = int(losses[:, -1].argmin())
-        kept["loss"][name] = losses[:, :: max(1, config.steps // 100)].mean(0).tolist()
-        kept["nets"][name] = [weights[best].tolist() for weights in nets]
-    return found, kept
+        results[f"xor/solved by {hidden}"] = float(solved.mean())
+        name = f"{hidden or 'no'} hidden unit{'s' * (hidden != 1)}"
+        kept["loss"][name] = losses.mean(0)[:: every(config)].tolist()
+        kept["nets"][name] = [weights[losses[:, -1].argmin()].tolist() for weights in nets]
+    return results, kept
+
+
+def every(config: Config) -> int:
+    """Steps between two points of a drawn loss."""
+    return max(1, config.steps // 100)
 
 
 def patients() -> tuple[Float[np.ndarray, "N 30"], Float[np.ndarray, "N"]]:
@@ -158,18 +143,21 @@ def held_out(config: Config, learn: Any) -> Each:
     return Each(right)
 
 
+@jax.jit
+def descent(start: rules.Net, x: Float[Array, "N D"], target: Float[Array, "N 1"]) -> rules.Net:
+    """The nets before each of 500 steps on all examples at once."""
+    gradient = partial(rules.back_propagation, x=x, target=target)
+    return rules.descend(gradient, start, steps=500, rate=0.1, momentum=0.9)[1]
+
+
 def early_stopped(config: Config, widths: tuple[int, ...], x: np.ndarray, y: np.ndarray) -> Any:
     """A net after as many steps as were best for a held-out fifth of its examples."""
-    x, target = jnp.asarray(x), jnp.asarray(y[:, None] + 1) / 2
     kept, held = stratified(y, 0.2, config.seed)
+    target = (y[:, None] > 0).astype(np.float32)
     start = rules.layers(jax.random.key(config.seed), widths)
-
-    def learn(rows: np.ndarray, steps: int) -> tuple[rules.Net, rules.Net]:
-        gradient = partial(rules.back_propagation, x=x[rows], target=target[rows])
-        return rules.descend(gradient, start, steps=steps, rate=0.1, momentum=0.9)
-
-    loss = jax.vmap(lambda net: rules.cross_entropy(net, x[held], target[held]))(learn(kept, 500)[1])
-    net, _ = learn(np.arange(len(y)), int(loss.argmin()) + 1)
+    path = descent(start, x[kept], target[kept])
+    best = jax.vmap(rules.cross_entropy, (0, None, None))(path, x[held], target[held]).argmin()
+    net = jax.tree.map(lambda weights: weights[best], descent(start, x, target))
     return lambda x: np.asarray(rules.activations(net, jnp.asarray(x))[-1][:, 0])
 
 
@@ -181,11 +169,11 @@ def main(config: Config, work: Workspace) -> Mapping[str, Any]:
     linear, scatter = bounded(config)
     xor, curves = exclusive_or(config)
     with jax.enable_x64(True):
-        gap = rules.gradient_gap(jax.random.key(config.seed), (10, 8, 6, 3))
+        gap = float(rules.gradient_gap(jax.random.key(config.seed), (10, 8, 6, 3)))
     right = held_out(config, partial(early_stopped, config, (x.shape[1], config.width, 1)))
     work.keep({"functions.json": functions, "perceptron.json": scatter, "xor.json": curves})
     cancer = {"cancer/accuracy": float(right.values.mean()), "cancer/each": right}
-    return logical | linear | xor | {"back-propagation/gap to jax.grad": gap} | cancer
+    return logical | linear | xor | {"back_propagation/gap": gap} | cancer
 
 
 def baseline(config: Config) -> dict[str, dict[str, Any]]:
@@ -209,3 +197,97 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
     return {
         name: {"cancer/accuracy": float(right.values.mean()), "cancer/each": right} for name, right in found.items()
     }
+
+
+def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
+    """The truth table of each formula: its inputs, and every unit of its net once it has settled, the last the answer.
+
+    Raises:
+        UsageError: a formula cannot be read, or has more than ten inputs.
+    """
+    rows = []
+    for formula in inputs:
+        net = logic.compiled(formula)
+        if len(net.inputs) > 10:
+            raise UsageError(
+                f"{formula!r} has {len(net.inputs)} inputs, whose truth table nobody reads; give up to ten."
+            )
+        names = [*net.inputs, *(logic.described(name, unit) for name, unit in net.units.items())]
+        depth = max(logic.depths(net).values())
+        for row in logic.assignments(len(net.inputs)):
+            fires = logic.fired(net, np.tile(row, (depth, 1)))[-1]
+            rows.append(
+                {"formula": formula} | dict(zip(names, np.append(row, fires).astype(int).tolist(), strict=True))
+            )
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in columns} for row in rows]
+
+
+def figures(trained: Trained, folder: Path) -> None:
+    """Nets, their sizes and their moments, mistakes below their bound, exclusive or, and how the loss falls."""
+    from deeplearn.record.figures import curves, planes, scatter
+
+    place = folder / "figures"
+    for number, formula in enumerate(trained.config.formulas, start=1):
+        drawn(formula, place / f"1-net-{number}.svg")
+    proofs, found, xor = (trained.asset(f"{name}.json") for name in ("functions", "perceptron", "xor"))
+    sizes = {"smallest net": "fewest", "net of the normal form": "written"}
+    counts = {name: np.bincount([proof[key] for proof in proofs]) for name, key in sizes.items()}
+    series = {name: (np.arange(1, len(own)), own[1:]) for name, own in counts.items()}
+    curves(series, place / "2-sizes.svg", x="units", y="functions of two and three inputs", markers=True)
+    moments(place)
+    mistakes, bounds = np.maximum(found["mistakes"], 1), np.array(found["bounds"])
+    labels = {"x": "bound on the mistakes: (R / margin)²", "y": "mistakes of the perceptron"}
+    scatter(mistakes, bounds, place / "4-mistakes.svg", **labels, log=True)
+    series = {name: (np.arange(1, len(own) + 1), np.array(own)) for name, own in xor["mistakes"].items()}
+    curves(series, place / "5-perceptron.svg", x="pass over the four corners", y="mistakes", markers=True)
+    side = np.linspace(-1.5, 1.5, 60, dtype=np.float32)
+    grid = jnp.asarray(np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2))
+    nets = {name: tuple(map(jnp.array, net)) for name, net in xor["nets"].items()}
+    scores = {name: np.asarray(rules.activations(net, grid)[-1]).reshape(60, 60) for name, net in nets.items()}
+    planes(scores, CORNERS, XOR, place / "6-exclusive-or.svg", extent=(-1.5, 1.5, -1.5, 1.5))
+    series = {name: (every(trained.config) * np.arange(len(own)), np.array(own)) for name, own in xor["loss"].items()}
+    curves(series, place / "7-loss.svg", x="step", y=f"cross-entropy, mean of {trained.config.attempts} nets")
+
+
+def drawn(formula: str, path: Path) -> None:
+    """The net of a formula, layer by layer, with the thresholds of its units."""
+    from deeplearn.record.figures import network
+
+    net = logic.compiled(formula)
+    depth = logic.depths(net)
+    layers: list[dict[str, str]] = [{} for _ in range(1 + max(depth.values()))]
+    for name in depth:
+        layers[depth[name]][name] = str(net.units[name].threshold) if name in net.units else name
+    synapses = [(source, name, False) for name, unit in net.units.items() for source in unit.excite]
+    synapses += [(source, name, True) for name, unit in net.units.items() for source in unit.inhibit]
+    network(layers, synapses, path, title=formula)
+
+
+def moments(place: Path) -> None:
+    """Nets with circles, moment by moment: one remembers, one counts, one feels heat where cold ends."""
+    from deeplearn.record.figures import heatmap
+
+    moment = np.arange(24)
+    shown = {
+        "memory": (logic.MEMORY, [np.isin(moment, (2, 15)), np.isin(moment, (9,))]),
+        "counter": (logic.counter(3), [moment % 7 < 4]),
+        "heat": (logic.HEAT, [moment == 18, np.isin(moment, (2, 9, 10, 11, 12))]),
+    }
+    for name, (net, columns) in shown.items():
+        inputs = np.stack(columns, axis=1)
+        fires = np.concatenate([inputs, logic.fired(net, inputs)[:-1]], axis=1).T.astype(float)
+        names = [*net.inputs, *net.units]
+        heatmap(fires, place / f"3-{name}.svg", rows=names, columns=list(map(str, moment)), title=name)
+
+
+EXPECTED = {
+    "logic/verified": (272, 0),
+    "perceptron/violations": (0, 0),
+    "xor/solved by 2": (0.98, 0.03),
+    "cancer/accuracy": (0.975, 0.01),
+}
+SMOKE = {"sets": 30, "attempts": 4, "hidden": (2,), "folds": 2}
+
+if __name__ == "__main__":
+    run_file(__file__)

@@ -13,6 +13,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
@@ -59,7 +60,7 @@ HEAT = Net(
         "felt cold": Unit(threshold=2, excite=("chill", "cold")),
     },
 )
-"""Figure 1e of the paper: something cold that touches the skin for a moment only feels hot; held longer, it feels cold."""
+"""Figure 1e of the paper: something cold that touches the skin for a moment feels hot; held longer, it feels cold."""
 
 
 def counter(digits: int) -> Net:
@@ -96,6 +97,14 @@ def fired(net: Net, inputs: Bool[np.ndarray, "T I"]) -> Bool[np.ndarray, "T+1 U"
 def assignments(count: int) -> Bool[np.ndarray, "R I"]:
     """All 2^count rows of a truth table, in counting order."""
     return np.array(list(product((False, True), repeat=count)), bool).reshape(2**count, count)
+
+
+def described(name: str, unit: Unit) -> str:
+    """A unit in words, such as `u2: 1 of a, b unless u1`."""
+    heard = (
+        f"{unit.threshold} of {', '.join(unit.excite)}" if unit.excite else "always" if unit.threshold == 0 else "never"
+    )
+    return f"{name}: {heard}{' unless ' if unit.inhibit else ''}{' or '.join(unit.inhibit)}"
 
 
 def depths(net: Net) -> dict[str, int]:
@@ -202,8 +211,36 @@ def _read(formula: str) -> ast.expr:
 def normal_form(table: Table, inputs: Sequence[str]) -> str:
     """A formula of the function: the assignments under which it is true, one by one (its disjunctive normal form)."""
     rows = assignments(len(inputs))[np.array(table)]
-    terms = [" and ".join(name if value else f"not {name}" for name, value in zip(inputs, row)) for row in rows]
+    terms = [
+        " and ".join(name if value else f"not {name}" for name, value in zip(inputs, row, strict=True)) for row in rows
+    ]
     return " or ".join(f"({term})" for term in terms) or "False"
+
+
+class Proof(NamedTuple):
+    """One Boolean function, and what its nets were seen to do on all inputs."""
+
+    formula: str
+    verified: bool
+    """Both nets compute it, as `computes` tries them."""
+    written: int
+    """Units of the net of its disjunctive normal form."""
+    fewest: int
+    """Units of the smallest net."""
+    symmetric: bool
+    """Whether it depends on the number of inputs that fire alone."""
+
+
+def proofs(count: int) -> list[Proof]:
+    """Every function of up to three inputs, tried on all inputs in two nets."""
+    found, ones = [], assignments(count).sum(1)
+    for table, net in smallest(count).items():
+        formula = normal_form(table, net.inputs)
+        written = replace(compiled(formula), inputs=net.inputs)
+        verified = computes(net, table) and computes(written, table)
+        symmetric = all(len(set(np.array(table)[ones == n].tolist())) == 1 for n in range(count + 1))
+        found.append(Proof(formula, verified, len(written.units), len(net.units), symmetric))
+    return found
 
 
 @functools.cache

@@ -5,11 +5,13 @@ first, so that margins and norms count it. Everything is a scan over JAX arrays 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 
 class Passes(NamedTuple):
@@ -46,21 +48,39 @@ def mistake_bound(x: Float[Array, "N D"], y: Float[Array, "N"], unit: Float[Arra
 
 
 def separable(
-    key: Array, *, count: int, width: int, margin: Array | float
+    key: Array, *, count: int, width: int, margin: ArrayLike, used: ArrayLike | None = None
 ) -> tuple[Float[Array, "N D+1"], Float[Array, "N"], Float[Array, "D+1"]]:
     """(examples with a bias column, labels 1 and -1, a unit vector that separates them by the margin), at random.
 
-    Points of a cube that lie closer to a random plane are moved away from it.
+    Points of a cube that lie closer to a random plane are moved away from it. Inputs beyond the first `used` are zero.
     """
     own, points = jax.random.split(key)
-    unit = jax.random.normal(own, (width + 1,))
+    there = (jnp.arange(width) < (width if used is None else used)).astype(jnp.float32)
+    unit = jax.random.normal(own, (width + 1,)) * jnp.append(there, 1.0)
     unit = unit / jnp.linalg.norm(unit)
-    x = with_bias(jax.random.uniform(points, (count, width), minval=-1.0))
+    x = with_bias(jax.random.uniform(points, (count, width), minval=-1.0) * there[None])
     away = x @ unit
     y = jnp.where(away > 0, 1.0, -1.0)
     missing = jnp.maximum(margin - y * away, 0)
     across = unit.at[-1].set(0)  # the bias column stays one
     return x + jnp.outer(y * missing, across / (across @ across)), y, unit
+
+
+class Trial(NamedTuple):
+    """The perceptron on one separable set."""
+
+    mistakes: Float[Array, ""]
+    bound: Float[Array, ""]
+    """On the mistakes, from the margin of the unit that drew the set."""
+    rests: Float[Array, ""]
+    """1 if the last pass had no mistake."""
+
+
+def trial(key: Array, margin: Array, used: Array, *, count: int, width: int, passes: int) -> Trial:
+    """Mistakes on a random set of `separable`, and their bound."""
+    x, y, unit = separable(key, count=count, width=width, margin=margin, used=used)
+    error = perceptron(x, y, passes).error
+    return Trial(error.sum(), mistake_bound(x, y, unit), (error[-1] == 0).astype(x.dtype))
 
 
 def period(weights: Float[Array, "P D"]) -> int | None:
@@ -126,15 +146,15 @@ def back_propagation(net: Net, x: Float[Array, "N D"], target: Float[Array, "N O
     return tuple(reversed(gradient))
 
 
-def gradient_gap(key: Array, widths: tuple[int, ...]) -> float:
+@partial(jax.jit, static_argnames="widths")
+def gradient_gap(key: Array, widths: tuple[int, ...]) -> Float[Array, ""]:
     """The largest difference between `back_propagation` and JAX's gradient, relative to the largest slope."""
     parts = jax.random.split(key, 3)
     net, x = layers(parts[0], widths), jax.random.normal(parts[1], (16, widths[0]))
     target = jax.random.uniform(parts[2], (16, widths[-1]))
     ours, wanted = back_propagation(net, x, target), jax.grad(cross_entropy)(net, x, target)
-    gaps = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), ours, wanted)
-    slopes = jax.tree.map(lambda leaf: jnp.max(jnp.abs(leaf)), wanted)
-    return float(max(jax.tree.leaves(gaps)) / max(jax.tree.leaves(slopes)))
+    ours, wanted = (ravel_pytree(gradient)[0] for gradient in (ours, wanted))
+    return jnp.max(jnp.abs(ours - wanted)) / jnp.max(jnp.abs(wanted))
 
 
 def descend(

@@ -1,4 +1,4 @@
-"""McCulloch-Pitts nets: every function of two and three inputs, streams of inputs, and the paper's nets that remember."""
+"""McCulloch-Pitts nets: every function of two and three inputs, streams of inputs, and the paper's own nets."""
 
 from dataclasses import replace
 from itertools import combinations_with_replacement, product
@@ -41,19 +41,19 @@ def test_the_smallest_nets_are_the_smallest():
 
     rows, fewest = logic.assignments(2), {}
 
-    def note(layers):
-        net = Net(inputs=("a", "b"), units={f"u{i}": unit for i, unit in enumerate(sum(layers, []))})
+    def note(*units):
+        net = Net(inputs=("a", "b"), units={f"u{i}": unit for i, unit in enumerate(units)})
         output = logic.fired(net, np.repeat(rows, 3, axis=0))[3::3, -1]  # each assignment until the output has it
         fewest.setdefault(tuple(output.tolist()), len(net.units))
 
     for one in units("ab"):
-        note([[one]])
+        note(one)
     for first, last in product(units("ab"), units(["u0"])):
-        note([[first], [last]])
+        note(first, last)
     distinct = {table: net.units["u1"] for table, net in logic.smallest(2).items() if len(net.units) == 1}
     for pair in combinations_with_replacement(distinct.values(), 2):
         for last in units(["u0", "u1"]):
-            note([[*pair], [last]])
+            note(*pair, last)
     assert fewest == {table: len(net.units) for table, net in logic.smallest(2).items()}
 
 
