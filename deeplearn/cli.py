@@ -80,20 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-VERBS = [
-    "list",
-    "train",
-    "resume",
-    "evaluate",
-    "predict",
-    "report",
-    "compare",
-    "export",
-    "data",
-    "bench",
-    "info",
-    "completion",
-]
+VERBS = (
+    *("list", "train", "resume", "evaluate", "predict", "report", "compare", "export"),
+    *("data", "bench", "info", "completion"),
+)
 """Each is a file in verbs/."""
 
 

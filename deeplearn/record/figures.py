@@ -65,10 +65,13 @@ def scatter(
     true: Num[np.ndarray, "N"],
     path: Path | None = None,
     *,
+    x: str = "true",
+    y: str = "predicted",
     unit: str = "",
     title: str = "",
     low: Num[np.ndarray, "N"] | None = None,
     high: Num[np.ndarray, "N"] | None = None,
+    log: bool = False,
 ) -> str:
     """Predicted against true values, with the diagonal where they agree and, where given, intervals [low, high]."""
     with _canvas(path, 4.0, 4.0) as (figure, svg):
@@ -80,8 +83,11 @@ def scatter(
             axes.vlines(true, low, high, color=COLOURS[0], alpha=0.15, linewidth=0.8, rasterized=pixels)
         axes.scatter(true, predicted, s=8, color=COLOURS[0], alpha=0.5, linewidths=0, rasterized=pixels)
         unit = f" ({unit})" if unit else ""
-        axes.locator_params(nbins=5)  # More numbers of six digits would touch each other.
-        _dress(axes, f"true{unit}", f"predicted{unit}", title)
+        if log:
+            axes.loglog()
+        else:
+            axes.locator_params(nbins=5)  # More numbers of six digits would touch each other.
+        _dress(axes, f"{x}{unit}", f"{y}{unit}", title)
     return svg[0]
 
 
@@ -201,6 +207,76 @@ def images(
                 axes.set_title(captions[place], fontsize=7, color=COLOURS[1] if bad else INK, pad=2)
         if title:
             figure.suptitle(title, fontsize=10, color=INK)
+    return svg[0]
+
+
+def planes(
+    scores: Mapping[str, Float[np.ndarray, "R C"]],
+    points: Float[np.ndarray, "N 2"],
+    labels: Num[np.ndarray, "N"],
+    path: Path | None = None,
+    *,
+    extent: tuple[float, float, float, float],
+    title: str = "",
+) -> str:
+    """For each name the plane (left, right, bottom, top), blue where its score [row of y, column of x] is positive.
+
+    Points of positive label are full, others are rings.
+    """
+    from matplotlib.colors import to_rgba
+
+    with _canvas(path, 2.2 * len(scores), 2.5) as (figure, svg):
+        for axes, (name, score) in zip(
+            figure.subplots(1, len(scores), squeeze=False).flat, scores.items(), strict=True
+        ):
+            sides = np.where(np.asarray(score)[..., None] > 0, to_rgba(COLOURS[0], 0.3), to_rgba(COLOURS[1], 0.3))
+            axes.imshow(sides, origin="lower", extent=extent, interpolation="none", aspect="auto")
+            axes.scatter(*points[labels > 0].T, s=40, color=INK)
+            axes.scatter(*points[labels <= 0].T, s=40, facecolors="none", edgecolors=INK, linewidths=1.5)
+            _dress(axes, "", "", name)
+            axes.grid(False)
+        if title:
+            figure.suptitle(title, fontsize=10, color=INK)
+    return svg[0]
+
+
+def network(
+    layers: Sequence[Mapping[str, str]],
+    synapses: Sequence[tuple[str, str, bool]],
+    path: Path | None = None,
+    *,
+    title: str = "",
+) -> str:
+    """Units by layer, name -> what is written into them, and synapses (from, to, whether it inhibits) between them.
+
+    A line ends in a dot where it excites and in a ring where it inhibits, as in McCulloch and Pitts' drawings.
+    """
+    from matplotlib.patches import Circle
+
+    radius, place = 0.28, {}
+    for x, layer in enumerate(layers):
+        heard = {name: [place[a][1] for a, b, _ in synapses if b == name and a in place] for name in layer}
+        order = sorted(layer, key=lambda name: -np.mean(heard[name])) if x and all(heard.values()) else list(layer)
+        for rank, name in enumerate(order):
+            place[name] = np.array([1.6 * x, (len(layer) - 1) / 2 - rank])
+    height = max(len(layer) for layer in layers)
+    with _canvas(path, 1.3 * len(layers) + 0.4, 0.8 * height + 0.5) as (figure, svg):
+        axes = figure.subplots()
+        for number, (a, b, inhibits) in enumerate(synapses):
+            twins = [i for i, synapse in enumerate(synapses) if synapse == (a, b, inhibits)]
+            way = (place[b] - place[a]) / np.linalg.norm(place[b] - place[a])
+            aside = 0.16 * (twins.index(number) - (len(twins) - 1) / 2) * np.array([-way[1], way[0]])
+            start, end = place[a] + radius * way + aside, place[b] - (radius + 0.07) * way + aside
+            colour = COLOURS[1] if inhibits else INK
+            axes.plot(*zip(start, end, strict=True), color=colour, linewidth=1.2)
+            axes.add_patch(Circle(end, 0.06, facecolor="white" if inhibits else colour, edgecolor=colour, zorder=3))
+        for x, layer in enumerate(layers):
+            for name, text in layer.items():
+                axes.add_patch(Circle(place[name], radius, fill=False, edgecolor=INK, linewidth=1.2 if x else 0))
+                axes.text(*place[name], text, color=INK, ha="center", va="center")
+        axes.set(xlim=(-0.5, 1.6 * len(layers) - 1.1), ylim=(-height / 2 - 0.1, height / 2 + 0.1), aspect="equal")
+        _dress(axes, "", "", title)
+        axes.axis("off")
     return svg[0]
 
 
