@@ -59,15 +59,16 @@ def blurred(image: Image, sigma: Float[Array, "*B"]) -> Image:
 
 def holes(key: Array, height: int, width: int, *, count: int, side: int) -> Float[Array, "H W 1"]:
     """1 inside `count` squares at random places, which may overlap, and 0 outside."""
-    corners = jax.random.uniform(key, (2, count, 1)) * jnp.array([height - side + 1, width - side + 1]).reshape(2, 1, 1)
-    row, column = jnp.floor(corners)  # [count, 1]
-    rows, columns = jnp.arange(height, dtype=jnp.float32), jnp.arange(width, dtype=jnp.float32)
+    row_key, column_key = jax.random.split(key)
+    row = jax.random.randint(row_key, (count, 1), 0, height - side + 1)
+    column = jax.random.randint(column_key, (count, 1), 0, width - side + 1)
+    rows, columns = jnp.arange(height)[None], jnp.arange(width)[None]
     down, across = (rows >= row) & (rows < row + side), (columns >= column) & (columns < column + side)
     return (down[:, :, None] & across[:, None]).any(0)[..., None].astype(jnp.float32)
 
 
 def filled(image: Image, hole: Float[Array, "*B H W 1"], reach: int = 6) -> Image:
-    """The known pixels' mean within `reach` put into the holes, a first guess; the image's mean where there are none."""
+    """A first guess in the holes: the known pixels' mean within `reach`, the image's where there are none."""
     near = [(_distance(side) <= reach).astype(np.float32) for side in image.shape[-3:-1]]
     known = 1 - hole
     total, count = _both(image * known, *near), _both(known, *near)
