@@ -16,18 +16,16 @@ from deeplearn.data.package import cache, deb, package, sdist
 from deeplearn.errors import DataError, StorageError
 
 
-def wheel(folder, files, name="shippeddata", version="1.0"):
+def wheel(folder, files, name="shippeddata", version="1.0", tag="py3-none-any"):
     """A wheel in `folder` that pip accepts; returns its sha256."""
     folder.mkdir(exist_ok=True)
-    path = folder / f"{name}-{version}-py3-none-any.whl"
+    path = folder / f"{name}-{version}-{tag}.whl"
     info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
         for member, text in files.items():
             archive.writestr(member, text)
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        archive.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
+        archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n")
         archive.writestr(f"{info}/RECORD", "")
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -52,6 +50,13 @@ def test_fetches_once_then_works_offline_and_never_imports(registry, tmp_path):
         path.unlink()
     assert package("shippeddata", "1.0", sha256, "shippeddata") == folder
     assert [path.name for path in cache().glob("wheels/*")] == [folder.parent.name]  # no leftovers
+
+
+def test_of_a_compiled_package_every_machine_takes_the_same_wheel(registry):
+    foreign = "cp311-cp311-win_arm64"  # Whose code runs on none of the machines that test this.
+    sha256 = wheel(registry, {"shippeddata/data/rows.csv": "1,2\n"}, tag=foreign)
+    folder = package("shippeddata", "1.0", sha256, "shippeddata", platform="win_arm64")
+    assert (folder / "data/rows.csv").read_text() == "1,2\n"
 
 
 def test_wrong_hash_is_refused_and_leaves_nothing(registry):
