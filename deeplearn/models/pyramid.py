@@ -4,7 +4,7 @@ The way down and up is that of U-Net (Ronneberger et al., 2015) and of feature p
 is exchanged for channels and back by moving pixels (Shi et al., 2016), which loses none and costs no arithmetic.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +13,20 @@ from jaxtyping import Array, Float
 
 from deeplearn.models.convolution import convolution
 from deeplearn.models.layers import Norm, Normalise
+
+
+class Block(nn.Module):
+    """x + f(x) with two 3x3 convolutions (He et al., 2016); normalised ones look at what is normalised and positive."""
+
+    norm: Norm
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B h w D"], *, train: bool) -> Float[Array, "B h w D"]:
+        y = x if self.norm == "none" else nn.relu(Normalise(self.norm, dtype=self.dtype, name="norm1")(x, train=train))
+        y = conv(x.shape[-1], 3, self.dtype, "conv1")(y)
+        y = nn.relu(Normalise(self.norm, dtype=self.dtype, name="norm2")(y, train=train))
+        return x + conv(x.shape[-1], 3, self.dtype, "conv2")(y)
 
 
 class Pyramid(nn.Module):
@@ -30,6 +44,8 @@ class Pyramid(nn.Module):
     norm: Norm = "none"
     """None in restoration, where it would lose how bright and how contrasted the image is (Lim et al., 2017)."""
     dtype: Any = jnp.float32
+    block: Callable[..., nn.Module] = Block
+    """(norm, dtype, name=) -> a module that keeps the shape of its input."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], *, train: bool) -> list[Float[Array, "B h w D"]]:
@@ -38,27 +54,13 @@ class Pyramid(nn.Module):
             kernel = 3 if i == 0 else 1
             x = conv(width, kernel, self.dtype, f"down{i}")(shrunk(x))
             for j in range(depth):
-                x = Block(self.norm, self.dtype, name=f"down{i}_block{j}")(x, train=train)
+                x = self.block(self.norm, self.dtype, name=f"down{i}_block{j}")(x, train=train)
             levels.append(x)
         for i in reversed(range(self.finest, len(levels) - 1)):
             coarser = conv(4 * self.widths[i], 1, self.dtype, f"up{i}")(levels[i + 1])
             x = levels[i] + grown(coarser)
-            levels[i] = Block(self.norm, self.dtype, name=f"up{i}_block")(x, train=train)
+            levels[i] = self.block(self.norm, self.dtype, name=f"up{i}_block")(x, train=train)
         return levels[self.finest :]
-
-
-class Block(nn.Module):
-    """x + f(x) with two 3x3 convolutions (He et al., 2016); normalised ones look at what is normalised and positive."""
-
-    norm: Norm
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B h w D"], *, train: bool) -> Float[Array, "B h w D"]:
-        y = x if self.norm == "none" else nn.relu(Normalise(self.norm, dtype=self.dtype, name="norm1")(x, train=train))
-        y = conv(x.shape[-1], 3, self.dtype, "conv1")(y)
-        y = nn.relu(Normalise(self.norm, dtype=self.dtype, name="norm2")(y, train=train))
-        return x + conv(x.shape[-1], 3, self.dtype, "conv2")(y)
 
 
 def conv(width: int, kernel: int, dtype: Any, name: str, **init: Any) -> nn.Conv:
