@@ -57,14 +57,17 @@ def blurred(image: Image, sigma: Float[Array, "*B"]) -> Image:
     return _both(image, matrix(image.shape[-3]), matrix(image.shape[-2]))
 
 
-def holes(key: Array, height: int, width: int, *, count: int, side: int) -> Float[Array, "H W 1"]:
-    """1 inside `count` squares at random places, which may overlap, and 0 outside."""
+def holes(
+    key: Array, shape: tuple[int, int], amount: Float[Array, ""], *, most: int, side: int
+) -> Float[Array, "H W 1"]:
+    """1 inside of `amount` squares at random places, which may overlap, and 0 outside; of `most` squares at most."""
     row_key, column_key = jax.random.split(key)
-    row = jax.random.randint(row_key, (count, 1), 0, height - side + 1)
-    column = jax.random.randint(column_key, (count, 1), 0, width - side + 1)
-    rows, columns = jnp.arange(height)[None], jnp.arange(width)[None]
+    row = jax.random.randint(row_key, (most, 1), 0, shape[0] - side + 1)
+    column = jax.random.randint(column_key, (most, 1), 0, shape[1] - side + 1)
+    rows, columns = jnp.arange(shape[0])[None], jnp.arange(shape[1])[None]
     down, across = (rows >= row) & (rows < row + side), (columns >= column) & (columns < column + side)
-    return (down[:, :, None] & across[:, None]).any(0)[..., None].astype(jnp.float32)
+    there = down & (jnp.arange(most) < jnp.round(amount))[:, None]
+    return (there[:, :, None] & across[:, None]).any(0)[..., None].astype(jnp.float32)
 
 
 def filled(image: Image, hole: Float[Array, "*B H W 1"], reach: int = 6) -> Image:

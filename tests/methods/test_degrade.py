@@ -83,7 +83,7 @@ def test_blur_equals_scipys():
 
 def test_holes_are_squares_and_are_filled_from_around():
     keys = jax.random.split(jax.random.key(0), 50)
-    holes = jax.jit(jax.vmap(lambda key: degrade.holes(key, 9, 10, count=1, side=8)))(keys)
+    holes = jax.jit(jax.vmap(lambda key: degrade.holes(key, (9, 10), jnp.float32(1), most=3, side=8)))(keys)
     assert holes.shape == (50, 9, 10, 1) and (holes.sum((1, 2, 3)) == 64).all()
     assert holes.any(0).all()  # every pixel can be inside of one
     ramp = jnp.broadcast_to(jnp.linspace(0, 0.3, 10).reshape(1, 1, 10, 1), (50, 9, 10, 3))
