@@ -183,8 +183,12 @@ def experiment(config: Config) -> Experiment:
 
 
 def network(trained: Trained) -> Whole:
-    """[B, H, W, 4], what is left and what is known -> [B, H, W, 3]."""
-    return lambda x: trained.predict({"given": x[..., :3], "hint": x[..., 3:]})
+    """[B, H, W, 4], what is left and what is known -> [B, H, W, 3]; one by one, for large ones take memory."""
+    return lambda x: trained.predict({"given": x[..., :3], "hint": x[..., 3:]}, batch=1)
+
+
+def _inputs(held: Mapping[str, np.ndarray]) -> Float[np.ndarray, "N H W 4"]:
+    return np.concatenate([held["given"], held["hint"]], axis=-1)
 
 
 def main(config: Config, work: Workspace) -> dict[str, Any]:
@@ -193,11 +197,11 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     data = photos.load(config.data, config.batch, config.seed)
     for name, image in data.test.items():
         held = columns(config, image)
-        restored = eightfold(network(trained))(np.concatenate([held["given"], held["hint"]], axis=-1))
+        restored = eightfold(network(trained))(_inputs(held))
         results[f"{name}/psnr_x8"] = score(config, (), restored, held)["psnr"]
         if config.damage == "denoise":
             held = columns(config, image, blind=False)
-            results[f"{name}/psnr_told"] = score(config, (), trained.predict(held), held)["psnr"]
+            results[f"{name}/psnr_told"] = score(config, (), network(trained)(_inputs(held)), held)["psnr"]
     return results
 
 
@@ -270,7 +274,7 @@ def figures(trained: Trained, folder: Path) -> None:
     name, image = next(iter(data.test.items()))
     held = columns(replace(config, draws=1), image[:4])
     clean, given = held["image"] / np.float32(255), held["given"]
-    restored = trained.predict(held)
+    restored = network(trained)(_inputs(held))
     psnr = [np.asarray(degrade.psnr(x, clean)) for x in (given, restored)]
     middle = slice(image.shape[1] // 3, image.shape[1] // 3 + ZOOM)
     pictures, captions = [], []
@@ -291,7 +295,7 @@ def figures(trained: Trained, folder: Path) -> None:
     rows = [columns(replace(config, tested=float(strength)), image) for strength in strengths]
     series = {
         label: (strengths, [float(degrade.psnr(of(row), row["image"] / np.float32(255)).mean()) for row in rows])
-        for label, of in (("restored", trained.predict), ("noisy", lambda row: row["given"]))
+        for label, of in (("restored", lambda row: network(trained)(_inputs(row))), ("noisy", lambda row: row["given"]))
     }
     curves(series, folder / "figures" / "noise.svg", x="deviation of the noise in 255ths", y="PSNR in dB", markers=True)
 
