@@ -323,6 +323,7 @@ def _canvas(path: Path | None, width: float, height: float) -> Iterator[tuple[An
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", dpi=150, transparent=True, metadata={"Date": None, "Creator": None})
         if path is not None and path.suffix == ".png":
+            path.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, dpi=150, facecolor="white")
     result.append(_themed(buffer.getvalue()))
     if path is not None and path.suffix != ".png":
