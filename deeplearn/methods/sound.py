@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +95,32 @@ def filters(mel: Mel) -> Float[np.ndarray, "M K"]:
     return (np.maximum(shape, 0) * 2 / (high - low)).astype(np.float32)
 
 
-def log_mel(x: Float[Array, "*B T"], mel: Mel) -> Float[Array, "*B F M"]:
-    """The logarithm of the amplitudes in mel bands."""
+def loudness(x: Float[Array, "*B T"], mel: Mel) -> Float[Array, "*B F K"]:
+    """The amplitudes of the spectrum."""
     found = spectrum(x, mel)
     power = jnp.square(found.real) + jnp.square(found.imag)
-    amplitude = jnp.sqrt(jnp.maximum(power, jnp.float32(1e-12)))  # a root has no gradient at zero
+    return jnp.sqrt(jnp.maximum(power, jnp.float32(1e-12)))  # a root has no gradient at zero
+
+
+def bands(amplitude: Float[Array, "*B F K"], mel: Mel) -> Float[Array, "*B F M"]:
+    """The logarithm of the amplitudes in mel bands."""
     return jnp.log(jnp.maximum(amplitude @ filters(mel).T, jnp.float32(mel.floor)))
+
+
+def log_mel(x: Float[Array, "*B T"], mel: Mel) -> Float[Array, "*B F M"]:
+    """The log-mel spectrogram of a sound."""
+    return bands(loudness(x, mel), mel)
+
+
+def normalised(x: Float[Array, "B F M"], frames: Int[Array, "B"]) -> Float[Array, "B F M"]:
+    """Each band of each row with mean 0 and deviation 1 over its real frames; zeros behind them.
+
+    Removes the loudness of the speaker and the colour of the microphone (cepstral mean and variance normalisation).
+    """
+    real = (jnp.arange(x.shape[1])[None] < frames[:, None])[..., None]
+    mean = x.mean(1, keepdims=True, where=real)
+    deviation = x.std(1, keepdims=True, where=real)
+    return jnp.where(real, (x - mean) / (deviation + jnp.float32(0.1)), jnp.float32(0))  # 0.1: a silent band stays so
 
 
 def amplitudes(log_mel: Float[Array, "*B F M"], mel: Mel, steps: int = 16) -> Float[Array, "*B F K"]:
