@@ -123,8 +123,8 @@ def task(config: Config, fitted: Fitted) -> Task:
 
 
 def waves(batch: Batch) -> Array:
-    """Samples in -1..1 [B, T]."""
-    return batch["sound"].astype(jnp.float32) / 32768
+    """Samples [B, T], equally loud in all rows."""
+    return sound.levelled(batch["sound"].astype(jnp.float32) / 32768, batch["samples"])
 
 
 def texts(symbols: Array, letters: str) -> list[str]:

@@ -112,6 +112,12 @@ def log_mel(x: Float[Array, "*B T"], mel: Mel) -> Float[Array, "*B F M"]:
     return bands(loudness(x, mel), mel)
 
 
+def levelled(x: Float[Array, "B T"], samples: Int[Array, "B"], level: float = 0.1) -> Float[Array, "B T"]:
+    """Each row with this root mean square over its real samples; zeros, which are behind them, count for nothing."""
+    power = jnp.square(x).sum(1, keepdims=True) / jnp.maximum(samples, 1).astype(x.dtype)[:, None]
+    return x * (level / jnp.sqrt(jnp.maximum(power, jnp.float32(1e-8))))
+
+
 def normalised(x: Float[Array, "B F M"], frames: Int[Array, "B"]) -> Float[Array, "B F M"]:
     """Each band of each row with mean 0 and deviation 1 over its real frames; zeros behind them.
 

@@ -31,7 +31,8 @@ class ConvCTC(nn.Module):
     ) -> tuple[Float[Array, "B T V"], Int[Array, "B"]]:
         """(logits, steps of each row); what lies behind a row's frames changes nothing."""
         steps = -(-frames // self.stride)
-        x = nn.Conv(self.width, (11,), (self.stride,), use_bias=False)(x)
+        # "SAME" would move the strided places with the length of the array.
+        x = nn.Conv(self.width, (11,), (self.stride,), [(5, 5)], use_bias=False)(x)
         real = (jnp.arange(x.shape[1])[None] < steps[:, None])[..., None]  # [B, T, 1]
         x = self.activated(x, real, train)
         for layer in range(self.layers):

@@ -14,7 +14,9 @@ class Data:
     name: Literal["voices", "mixed"] = "voices"
     """Sentences of a small grammar by the voices of espeak; `mixed` adds Asterisk's prompts, spoken and real."""
     utterances: int = 8000
-    """How many the voices of espeak say."""
+    """How many sentences the voices of espeak say to learn from."""
+    held: int = 400
+    """How many they say for the test; half as many for validation and by the other engine."""
 
 
 def load(data: Data, rate: int, seed: int) -> Corpus:
@@ -32,10 +34,10 @@ def load(data: Data, rate: int, seed: int) -> Corpus:
         real = [utterance for utterance in prompts.train for _ in range(6)]
     return Corpus(
         train=[*voices.espeak("train", texts, rate, seed), *real],
-        valid=voices.espeak("valid", voices.sentences("valid", 200, 1), rate, 1),
+        valid=voices.espeak("valid", voices.sentences("valid", data.held // 2, 1), rate, 1),
         tests={
-            "test": voices.espeak("test", voices.sentences("test", 400, 2), rate, 2),
-            "hibari": voices.hibari(voices.sentences("test", 150, 3), rate),
+            "test": voices.espeak("test", voices.sentences("test", data.held, 2), rate, 2),
+            "hibari": voices.hibari(voices.sentences("test", data.held // 2, 3), rate),
             "asterisk": prompts.test,
         },
         name=data.name,
