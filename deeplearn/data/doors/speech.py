@@ -1,0 +1,45 @@
+"""Speech to learn from: machines that speak, a telephone exchange, your own recordings, public sets."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deeplearn.data.sets import voices
+from deeplearn.data.speech import Corpus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which speech."""
+
+    name: Literal["voices", "mixed"] = "voices"
+    """Sentences of a small grammar by the voices of espeak; `mixed` adds Asterisk's prompts, spoken and real."""
+    utterances: int = 8000
+    """How many sentences the voices of espeak say to learn from."""
+    held: int = 400
+    """How many they say for the test; half as many for validation and by the other engine."""
+
+
+def load(data: Data, rate: int, seed: int) -> Corpus:
+    """All parts at a rate in Hz.
+
+    Raises:
+        DataError: names what is missing or cannot be read.
+    """
+    prompts = voices.asterisk(rate)
+    texts = voices.sentences("train", data.utterances, seed)
+    real = []
+    if data.name == "mixed":
+        half, spoken = data.utterances // 2, [utterance.text for utterance in prompts.train]
+        texts = texts[:half] + (spoken * (half // len(spoken) + 1))[:half]
+        real = [utterance for utterance in prompts.train for _ in range(6)]
+    return Corpus(
+        train=[*voices.espeak("train", texts, rate, seed), *real],
+        valid=voices.espeak("valid", voices.sentences("valid", data.held // 2, 1), rate, 1),
+        tests={
+            "test": voices.espeak("test", voices.sentences("test", data.held, 2), rate, 2),
+            "hibari": voices.hibari(voices.sentences("test", data.held // 2, 3), rate),
+            "asterisk": prompts.test,
+        },
+        name=data.name,
+        credits=voices.ASTERISK_CREDITS,
+    )
