@@ -162,7 +162,7 @@ class FTTransformer(nn.Module):
     """Every column a token, attention among them, the answer read off one more token.
 
     Gorishniy et al., "Revisiting deep learning models for tabular data" (2021), with piecewise-linear numbers and the
-    block of the Vision Transformer: its perceptron is four times as wide as a token and has GELU (theirs 4/3 and ReGLU),
+    block of the Vision Transformer: its perceptron is four times as wide as a token and has GELU (theirs: 4/3, ReGLU),
     one dropout follows attention and perceptron (theirs has three), and what the first attention reads is normalised
     too. number [B, F], category [B, C] -> [B, 1, outputs].
     """
