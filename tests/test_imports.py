@@ -75,7 +75,7 @@ MAY_IMPORT = {
     "data": {"errors", "files"},
     "data/sets": {"errors", "data"},
     "data/doors": {"errors", "data", "data/sets"},
-    "methods": {"errors", "data"},
+    "methods": {"errors", "metrics", "data"},
     "models": {"errors", "data", "data/sets", "methods"},  # sets: weights that somebody trained come by package, too
     "record": BASE,
     "competitors": {"errors", "data", "data/sets", "data/doors", "methods"},
