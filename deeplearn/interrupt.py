@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 NUMBERS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+_ASKED = itertools.count(1)
+"""How often this process has asked its peers whether to stop. JAX lets all of them stop at the highest number that one
+has asked with, plus one: steps of a resumed run, or a second fit that counts anew, would put that off to the end."""
 Handler = Callable[[int, FrameType | None], None]
 
 
@@ -70,8 +73,7 @@ def signals() -> Iterator[Stop]:
     from jax.experimental.multihost_utils import reached_preemption_sync_point
 
     if jax.process_count() > 1:
-        asked = itertools.count()
-        yield Stop(lambda: signal.SIGTERM if reached_preemption_sync_point(next(asked)) else None)
+        yield Stop(lambda: signal.SIGTERM if reached_preemption_sync_point(next(_ASKED)) else None)
         return
     received: list[int] = []
     stop = Stop(lambda: received[0] if received else None)

@@ -14,6 +14,10 @@ from deeplearn.errors import ConfigError
 
 SIZES = ("JAX_NUM_PROCESSES", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 """How launchers say the number of processes; Slurm's is that of the step: a batch script outside srun is alone."""
+HOSTS = "TPU_WORKER_HOSTNAMES"
+"""Of a TPU pod: its hosts, separated by commas; JAX finds the rest."""
+STRANGERS = {"WORLD_SIZE": "torchrun", "PMI_SIZE": "MPICH", "JOB_COMPLETION_INDEX": "an indexed Kubernetes job"}
+"""Variable of a launcher whose processes JAX does not join by itself -> its name."""
 JOIN_SECONDS = 300
 """Longest wait for the others at the start: nodes of one job may boot, and read their packages, minutes apart."""
 HEARTBEAT_SECONDS = 30
@@ -28,7 +32,21 @@ LOST = 75
 
 def several(environment: Mapping[str, str]) -> bool:
     """Whether a launcher started this process as one of several."""
-    return any(environment.get(name, "").isdigit() and int(environment[name]) > 1 for name in SIZES)
+    counted = any(environment.get(name, "").isdigit() and int(environment[name]) > 1 for name in SIZES)
+    return counted or "," in environment.get(HOSTS, "")
+
+
+def refuse_strangers(environment: Mapping[str, str]) -> None:
+    """Raises ConfigError where a launcher that we cannot join by has started several: each would train alone."""
+    if "JAX_NUM_PROCESSES" in environment:
+        return
+    for name, launcher in STRANGERS.items():
+        value = environment.get(name, "")
+        if value.isdigit() and (int(value) > 1 or name == "JOB_COMPLETION_INDEX"):
+            raise ConfigError(
+                f"{launcher} ({name}={value}) does not tell JAX how to connect its processes; set "
+                "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID for each, or JAX_NUM_PROCESSES=1 if each is a run of its own."
+            )
 
 
 def join() -> None:
@@ -37,6 +55,7 @@ def join() -> None:
     Raises:
         ConfigError: the launcher's variables do not fit together, or the others did not come.
     """
+    refuse_strangers(os.environ)
     if not several(os.environ):
         return
     import jax

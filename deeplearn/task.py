@@ -74,6 +74,8 @@ def linen(
             outputs = model.apply(variables, *inputs(batch), train=False)
             return Output(*objective(outputs, batch), extra)
         augment_key, dropout_key = jax.random.split(key)
+        if "index" in batch:  # Each device's and each microbatch's rows are dropped in their own way.
+            dropout_key = jax.random.fold_in(dropout_key, batch["index"][0])
         if augment is not None:
             batch = augment(augment_key, batch)
         outputs, updated = model.apply(

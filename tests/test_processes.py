@@ -18,7 +18,7 @@ from toy import RUN, Net, toy
 from deeplearn import sealed
 from deeplearn.errors import ConfigError
 from deeplearn.loop import fit
-from deeplearn.processes import HEARTBEAT_SECONDS, LOST, join, several
+from deeplearn.processes import HEARTBEAT_SECONDS, LOST, join, refuse_strangers, several
 
 TESTS = Path(__file__).parent
 SHORT = dataclasses.replace(RUN, steps=4)
@@ -194,10 +194,27 @@ def test_when_one_is_killed_the_other_does_not_wait_for_it(tmp_path):
         ({"SLURM_STEP_NUM_TASKS": "1"}, False),
         ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
         ({"JAX_NUM_PROCESSES": "2"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "t0,t1"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "t0"}, False),
     ],
 )
 def test_what_a_launcher_says(environment, expected):
     assert several(environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "torchrun"),
+        ({"PMI_SIZE": "4", "PMI_RANK": "1"}, "MPICH"),
+        ({"JOB_COMPLETION_INDEX": "0"}, "Kubernetes"),
+    ],
+)
+def test_a_launcher_that_we_cannot_join_by_is_named(environment, name):
+    with pytest.raises(ConfigError, match=name):
+        refuse_strangers(environment)
+    refuse_strangers(environment | {"JAX_NUM_PROCESSES": "1"})  # An array of runs.
+    refuse_strangers({"WORLD_SIZE": "1"})
 
 
 def test_a_launcher_that_says_half_is_an_error(monkeypatch):
