@@ -44,8 +44,8 @@ def refuse_strangers(environment: Mapping[str, str]) -> None:
         value = environment.get(name, "")
         if value.isdigit() and (int(value) > 1 or name == "JOB_COMPLETION_INDEX"):
             raise ConfigError(
-                f"{launcher} ({name}={value}) does not tell JAX how to connect its processes; set "
-                "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID for each, or JAX_NUM_PROCESSES=1 if each is a run of its own."
+                f"{launcher} ({name}={value}) does not tell JAX how to connect its processes; for each, set "
+                "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or JAX_NUM_PROCESSES=1 to run alone."
             )
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from deeplearn.metrics import Mean, Metric
 
@@ -93,6 +93,23 @@ def linen(
         return outputs if predict is None else predict(outputs, batch)
 
     return Task(init=init, loss=loss, predict=predictions, statistics=statistics, couples=couples)
+
+
+def per_example(
+    model: nn.Module,
+    loss: Callable[[Any, Batch], Float[Array, "B"]],
+    *,
+    inputs: Callable[[Batch], tuple[Array, ...]],
+    augment: Callable[[Array, Batch], Batch] | None = None,
+    predict: Callable[[Any, Batch], PyTree] | None = None,
+    couples: bool = False,
+) -> Task:
+    """`linen` with a loss of each example, whose mean is minimised, and no other metric."""
+
+    def objective(outputs: Any, batch: Batch) -> tuple[Mean, Mapping[str, Metric]]:
+        return Mean.of(loss(outputs, batch), batch["mask"]), {}
+
+    return linen(model, objective, inputs=inputs, augment=augment, predict=predict, couples=couples)
 
 
 def warm(task: Task, part: str, learnt: Variables) -> Task:

@@ -32,14 +32,14 @@ from deeplearn.data.source import Arrays
 from deeplearn.errors import ConfigError
 from deeplearn.experiment import Experiment, Run
 from deeplearn.methods import clustering
-from deeplearn.metrics import Mean
 from deeplearn.models import autoencoder as ae
 from deeplearn.optimizer import Optimizer
-from deeplearn.task import Batch, Task, linen, warm
+from deeplearn.task import Batch, Task, per_example, warm
 from deeplearn.trained import Trained
 from deeplearn.workspace import Workspace
 
 EVALUATED_TOGETHER = 1024
+Loss = Callable[[Any, Batch], Float[Array, "B"]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,70 +92,46 @@ def coder(config: Config, shape: Sequence[int]) -> ae.Autoencoder:
     return ae.Autoencoder(encoder(config), ae.Decoder(shape, config.hidden, config.channels))
 
 
-def image(batch: Batch) -> tuple[Array]:
-    return (batch["image"],)
-
-
-def averaging(
-    config: Config, model: nn.Module, loss: Callable[[Any, Batch], Float[Array, "B"]], predict: Callable[[Any], Array]
-) -> Task:
-    """Minimise the mean of a loss of each example; `image` is varied in training, and what it was is in `clean`."""
+def varied(config: Config, model: nn.Module, loss: Loss, predict: Callable[[Any], Array]) -> Task:
+    """A task on examples whose `image` is varied in training; what it was is in `clean`."""
     change = augmentation(config.augment, classes=0)
-    return linen(
+    return per_example(
         model,
-        lambda outputs, batch: (Mean.of(loss(outputs, {"clean": batch["image"]} | batch), batch["mask"]), {}),
+        lambda outputs, batch: loss(outputs, {"clean": batch["image"]} | batch),
         inputs=lambda batch: (batch["image"],),
         augment=lambda key, batch: change(key, batch) | {"clean": batch["image"]},
         predict=lambda outputs, batch: predict(outputs),
     )
 
 
-def contrasting(config: Config) -> Task:
-    """Codes that are alike for two views of an example and unlike for others."""
-
-    def objective(codes: Float[Array, "2B D"], batch: Batch) -> tuple[Mean, dict[str, Any]]:
-        return Mean.of(ae.contrast(*jnp.split(codes, 2), config.temperature), batch["mask"]), {}
-
-    def both(batch: Batch) -> tuple[Array]:
-        return (jnp.concatenate([batch["image"], batch.get("other", batch["image"])]),)
-
-    def direction(codes: Float[Array, "2B D"], batch: Batch) -> Float[Array, "B D"]:
-        own = jnp.split(codes, 2)[0]
-        return own / jnp.linalg.norm(own, axis=1, keepdims=True)
-
-    two = views(config.augment, config.borrow)
-    return linen(encoder(config), objective, inputs=both, augment=two, predict=direction, couples=True)
-
-
 def code_task(config: Config, shape: Sequence[int], outputs: int) -> Task:
     """The first phase: codes that foretell `outputs` numbers, give the example back, or are alike for two views."""
     if config.method == "contrastive":
-        return contrasting(config)
+        contrast = lambda codes, batch: ae.contrast(*jnp.split(codes, 2), config.temperature)  # noqa: E731
+        both = lambda batch: (jnp.concatenate([batch["image"], batch.get("other", batch["image"])]),)  # noqa: E731
+        own = lambda codes, batch: ae.direction(jnp.split(codes, 2)[0])  # noqa: E731
+        two = views(config.augment, config.borrow)
+        return per_example(encoder(config), contrast, inputs=both, augment=two, predict=own, couples=True)
     if config.method == "forecast":
         model = ae.Ensemble(encoder(replace(config, code=outputs)), config.members)  # [B, M, outputs]
         gap = lambda out, batch: ((out - batch["after"][:, None]) ** 2).mean((1, 2))  # noqa: E731
-        return averaging(config, model, gap, lambda out: out.mean(1))
+        return varied(config, model, gap, lambda out: out.mean(1))
     error = lambda out, batch: ae.squared_error(out.reconstruction, batch["clean"])  # noqa: E731
-    return averaging(config, coder(config, shape), error, lambda out: out.code)
+    return varied(config, coder(config, shape), error, lambda out: out.code)
 
 
 def group_task(config: Config, shape: Sequence[int], start: clustering.Mixture) -> Task:
     """The second phase: clusters that begin as `start`; predicts the probability of each cluster [B, K]."""
     if config.method == "contrastive":
-        model = ae.Assigner(encoder(config), len(start.weights))
-        return averaging(
-            config, model, lambda out, batch: optax.softmax_cross_entropy(out, batch["soft"]), jax.nn.softmax
-        )
+        loss = lambda out, batch: optax.softmax_cross_entropy(out, batch["soft"])  # noqa: E731
+        return varied(config, ae.Assigner(encoder(config), len(start.weights)), loss, jax.nn.softmax)
     if config.method == "vade":
         model = ae.VaDE(coder(config, shape), ae.Prior(start.weights, start.means, start.variances))
         loss = lambda out, batch: ae.evidence(out, batch["clean"], config.noise)  # noqa: E731
-    else:
-        model, weight = (
-            ae.DEC(coder(config, shape), start.means),
-            config.reconstruct if config.method == "idec" else 0.0,
-        )
-        loss = lambda out, batch: ae.embedded(out, batch["clean"], weight)  # noqa: E731
-    return averaging(config, model, loss, lambda out: out.soft)
+        return varied(config, model, loss, lambda out: out.soft)
+    weight = config.reconstruct if config.method == "idec" else 0.0
+    loss = lambda out, batch: ae.embedded(out, batch["clean"], weight)  # noqa: E731
+    return varied(config, ae.DEC(coder(config, shape), start.means), loss, lambda out: out.soft)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,11 +214,8 @@ def trained_on(
     one = config.method == "forecast"
     first = config if one else replace(config, steps=config.pretrain)
     own, everything = fitted_on(config, examples, clusters), {"image": examples.image}
-    coder, _ = work.fit(
-        lambda fitted: first_phase(first, examples, rows, fitted or own),
-        first,
-        name if one else f"{name}/code".strip("/"),
-    )
+    place = name if one else f"{name}/code".strip("/")
+    coder, _ = work.fit(lambda fitted: first_phase(first, examples, rows, fitted or own), first, place)
     code = coder.predict(everything, EVALUATED_TOGETHER)
     points = code if one or config.begin == "code" else examples.flat
     labels = clustering.kmeans(points[rows], clusters, config.seed)(points[rows])
@@ -272,19 +245,15 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     order = np.argsort(-clustering.centres(rank, found.labels, clusters).mean(1))
     labels = np.argsort(order)[found.labels]
     profile = clustering.profiles(labels, clusters, examples.columns)
-    shown = np.random.default_rng(0).permutation(size)[:1000]
-    groups = {
-        "order": order.tolist(),
-        "profiles": profile,
-        "means": clustering.centres(examples.flat, labels, clusters).tolist(),
-        "centres": clustering.centres(found.code, found.labels, clusters).tolist(),
-        "code": found.code[shown].round(4).tolist(),
-        "group": labels[shown].tolist(),
-    }
-    work.keep({"groups.json": groups})
+    kept = clustering.summary(examples.flat, found.code, labels, clusters)
+    centres = clustering.centres(found.code, found.labels, clusters)
+    work.keep({"groups.json": kept | {"order": order.tolist(), "centres": centres.tolist(), "profiles": profile}})
     table = {"groups/profiles": np.array([list(row.values()) for row in profile])}
-    judged = clustering.judged(examples.flat, labels, again, later=examples.later, truth=examples.label)
-    return judged | {"groups/number": float(clusters)} | table
+    return judged(examples, labels, again) | {"groups/number": float(clusters)} | table
+
+
+def judged(examples: Examples, labels: clustering.Labels, again: Sequence[clustering.Labels]) -> dict[str, float]:
+    return clustering.judged(examples.flat, labels, again, later=examples.later, truth=examples.label)
 
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
@@ -309,19 +278,18 @@ def figures(trained: Trained, folder: Path) -> None:
 
     fitted, found = trained.fitted, trained.asset("groups.json")
     code, labels, means = np.array(found["code"], np.float32), np.array(found["group"]), np.array(found["means"])
-    path = folder / "figures" / "map.svg"
+    place = folder / "figures"
     if trained.config.method == "forecast":  # two numbers, which need no map
-        deviations = "(standard deviations from the mean)"
-        groups(code, labels, path, x=f"forecast of purchases {deviations}", y=f"forecast of spend {deviations}")
+        axes = (f"forecast of {what} (standard deviations from the mean)" for what in ("purchases", "spend"))
+        groups(code, labels, place / "map.svg", x=next(axes), y=next(axes))
     else:
-        groups(clustering.flattened(code), labels, path, title="Codes by group (t-SNE)")
+        groups(clustering.flattened(code), labels, place / "map.svg", title="Codes by group (t-SNE)")
     names = [f"group {row['group']}: {row['size']}" for row in found["profiles"]]
-    path = folder / "figures" / "profiles.svg"
     if fitted.scaling is None:
-        images(list(means.reshape(-1, *fitted.shape)), path, captions=names)
+        images(list(means.reshape(-1, *fitted.shape)), place / "profiles.svg", captions=names)
     else:
         lines = {name: (list(fitted.scaling.columns), own) for name, own in zip(names, means, strict=True)}
-        curves(lines, path, x="", y="standard deviations from the mean", markers=True)
+        curves(lines, place / "profiles.svg", x="", y="standard deviations from the mean", markers=True)
 
 
 def baseline(config: Config) -> dict[str, dict[str, float]]:
@@ -330,13 +298,7 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
     clusters, size = clustering.number(examples.flat, config.clusters, examples.name), len(examples.image)
     repetitions = clustering.repetitions(config.seed, config.repeats, size)
     return {
-        name: clustering.judged(
-            examples.flat,
-            method(np.arange(size), config.seed),
-            [method(rows, seed) for seed, rows in repetitions],
-            later=examples.later,
-            truth=examples.label,
-        )
+        name: judged(examples, method(np.arange(size), config.seed), [method(rows, seed) for seed, rows in repetitions])
         for name, method in competitors.methods(examples, clusters).items()
     }
 

@@ -308,3 +308,13 @@ def profiles(labels: Labels, clusters: int, values: Mapping[str, Float[np.ndarra
         means = {name: round(float(share @ column), 2) for name, column in values.items()}
         rows.append({"group": group, "size": int(own.sum()), **means})
     return rows
+
+
+def summary(points: Points, code: Points, labels: Labels, clusters: int, sample: int = 1000) -> dict[str, list]:
+    """What pictures show of groups: the mean of the points of each, and the codes of a sample with their groups."""
+    shown = np.random.default_rng(0).permutation(len(labels))[:sample]
+    return {
+        "means": centres(points, labels, clusters).tolist(),
+        "code": code[shown].round(4).tolist(),
+        "group": labels[shown].tolist(),
+    }

@@ -242,6 +242,11 @@ class Assigner(nn.Module):
         return nn.Dense(self.clusters, name="clusters")(self.encoder(x, train=train))
 
 
+def direction(codes: Float[Array, "B D"]) -> Float[Array, "B D"]:
+    """Codes of length 1: contrasts compare directions alone."""
+    return codes / jnp.linalg.norm(codes, axis=1, keepdims=True)
+
+
 def contrast(first: Float[Array, "B D"], second: Float[Array, "B D"], temperature: float) -> Float[Array, "B"]:
     """NT-Xent (Chen et al., 2020): find each example's other view among all views of the batch, by cosine.
 
