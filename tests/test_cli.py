@@ -1,0 +1,145 @@
+"""The command line: each verb is a file, help is quick, knobs come from presets, files and flags in that order."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from deeplearn import flags
+from deeplearn.cli import USAGE, VERBS, main
+from deeplearn.errors import ConfigError, DataError
+from deeplearn.experiment import Recipe, Run
+from deeplearn.optimizer import Optimizer
+from deeplearn.verbs import train
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Run):
+    width: int = 8
+    shares: tuple[float, ...] = (0.5,)
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(rate=1e-2))
+
+
+RECIPE = Recipe(
+    name="own",
+    path=Path("own.py"),
+    about="",
+    Config=Config,
+    PRESETS={"wide": Config(width=64, optimizer=Optimizer(rate=1e-3))},
+)
+
+
+def test_every_verb_is_a_file_and_every_file_is_in_the_usage():
+    files = {path.stem for path in (ROOT / "deeplearn" / "verbs").glob("[!_]*.py")}
+    assert files == set(VERBS)
+    assert all(f"\n  {verb} " in USAGE for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("train", "bench")])
+def test_help_of_a_verb_imports_no_jax(verb):
+    code = (
+        "import sys; from deeplearn.cli import main\n"
+        f"try: main([{verb!r}, '--help'])\nexcept SystemExit as end: print(end.code, 'jax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.endswith("0 False\n"), done.stderr[-500:]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("knobs.json", '{"width": 16, "optimizer": {"decay": 0.5}}'),
+        ("knobs.toml", "width = 16\n[optimizer]\ndecay = 0.5\n"),
+        ("knobs.yaml", "width: 16\noptimizer:\n  decay: 0.5\n"),
+        ("config.json", '{"experiment": "own", "config": {"width": 16, "optimizer": {"decay": 0.5}, "workdir": "x"}}'),
+    ],
+)
+def test_a_file_of_knobs_stands_over_the_preset_and_below_the_flags(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    before = train._default(RECIPE, "wide", str(tmp_path / name))
+    assert (before.width, before.optimizer.decay, before.optimizer.rate) == (16, 0.5, 1e-3)
+    assert before.workdir is None
+    form = flags.parse(train._form(RECIPE, before), ["--optimizer.rate", "3e-3"], verb="train own", about="")
+    assert form.knobs == replace(before, optimizer=replace(before.optimizer, rate=3e-3))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "error", "message"),
+    [
+        ("a.json", '{"widht": 16}', ConfigError, "did you mean `width`"),
+        ("a.json", '{"width": "16"}', ConfigError, "expected int"),
+        ("a.toml", "width = ", DataError, "not what its name says"),
+        ("a.yaml", "- 1\n- 2\n", DataError, "holds no knobs"),
+    ],
+)
+def test_a_wrong_file_of_knobs_is_named(tmp_path, name, text, error, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(error, match=message):
+        train._default(RECIPE, None, str(tmp_path / name))
+
+
+def test_whole_numbers_may_be_written_with_an_exponent(capsys):
+    form = train._form(RECIPE, Config())
+    parse = lambda words: flags.parse(form, words, verb="train own", about="")  # noqa: E731
+    assert parse(["--steps", "1e3"]).knobs.steps == 1000
+    assert parse(["--together", "True"]).knobs.together is True
+    with pytest.raises(SystemExit):
+        parse(["--steps", "1.5"])
+    assert "1.5" in capsys.readouterr().err
+
+
+def test_a_warm_up_is_shortened_to_a_short_run(capsys):
+    config = Config(steps=30, optimizer=Optimizer(warmup=100))
+    assert train._shortened(config).optimizer.warmup == 3
+    assert "shortened to 3" in capsys.readouterr().err
+    assert train._shortened(Config(steps=200, optimizer=Optimizer(warmup=100))).optimizer.warmup == 100
+
+
+def test_a_report_of_nothing_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report.html").write_text("the page of yesterday")
+    assert main(["report"]) == 2
+    assert (tmp_path / "report.html").read_text() == "the page of yesterday"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_verbs_and_experiments(shell, capsys):
+    assert main(["completion", shell]) == 0
+    assert {"train", "classification"} <= set(capsys.readouterr().out.replace('"', " ").replace(";", " ").split())
+
+
+def test_a_table_that_is_too_wide_is_turned(tmp_path):
+    from runs import Config as Knobs
+    from runs import make_run
+
+    from deeplearn.record.reading import load_run
+    from deeplearn.record.table import table
+
+    runs = [
+        load_run(make_run(tmp_path / str(i), replace(Knobs(), model=f"a-long-name-{i}"), 0.9 + i / 100))
+        for i in range(4)
+    ]
+    wide, narrow = table(runs, "text"), table(runs, "text", width=60)
+    assert max(map(len, narrow.splitlines())) <= 60 < max(map(len, wide.splitlines()))
+    numbers = lambda text: sorted(word for word in text.split() if word.replace(".", "").isdigit())  # noqa: E731
+    assert set(numbers(wide)) <= set(numbers(narrow))
+
+
+def test_comparisons_as_json_say_where_the_data_differ(tmp_path, capsys):
+    from runs import Config as Knobs
+    from runs import make_run
+
+    folders = [make_run(tmp_path / name, Knobs(), accuracy) for name, accuracy in (("a", 0.9), ("b", 0.8))]
+    for folder, digest in zip(folders, "xy", strict=True):
+        (folder / "fit.json").write_text(json.dumps({"data": {"train": {"sha256": digest}}}))
+    assert main(["compare", *map(str, folders), "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["other_data"] == "train"
+    assert found["metrics"]["test/accuracy"]["difference"] == pytest.approx(-0.1)
+    assert main(["compare", *map(str, folders)]) == 0
+    assert "Not the same data (train)" in capsys.readouterr().out

@@ -1,0 +1,78 @@
+"""From an experiment to a run folder: seeds, competitor, result, and a finished run taken up again."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from toy import RUN, toy
+
+from deeplearn import catalog, train
+from deeplearn.errors import ConfigError
+
+OWN = '''"""Points."""
+from toy import RUN, columns, toy
+from deeplearn.experiment import Run as Config
+
+
+def experiment(config):
+    return toy(config)
+
+
+def baseline(config):
+    return {"always the first": {"test/accuracy": float((columns(100, 1)["label"] == 0).mean())}}
+'''
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("own") / "own.py"
+    path.write_text(OWN)
+    return catalog.load(str(path))
+
+
+def result(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def together(recipe, tmp_path_factory):
+    config = replace(RUN, seeds=2, mesh="data=1", workdir=tmp_path_factory.mktemp("together") / "run")
+    return train.train(recipe, config)
+
+
+def test_seeds_in_turn_give_the_values_of_seeds_together(recipe, together, tmp_path):
+    config = replace(RUN, seeds=2, together=False, mesh="data=1", workdir=tmp_path / "run")
+    apart = result(train.train(recipe, config))["seeds"]["test/loss"]["values"]
+    assert apart == pytest.approx(result(together)["seeds"]["test/loss"]["values"], rel=1e-4)
+    assert (tmp_path / "run" / "seed-1" / "fit.json").is_file()
+
+
+def test_the_competitor_stands_beside_the_result(together):
+    found = result(together)
+    assert found["baseline"]["always the first"]["test/accuracy"] > 0
+    assert found["metrics"]["test/loss"] == pytest.approx(sum(found["seeds"]["test/loss"]["values"]) / 2)
+    assert found["parameters"] == 8 * 32 + 32 + 2 * 32 + 2 * 32 + 2
+
+
+def test_training_again_changes_no_number(recipe, together):
+    before = result(together)["metrics"]
+    again = replace(RUN, seeds=2, mesh="data=1", workdir=together)
+    assert result(train.train(recipe, again))["metrics"] == pytest.approx(before)
+
+
+def test_other_knobs_are_refused_before_anything_is_loaded(together, recipe):
+    def loaded(config):
+        raise AssertionError("the data were loaded")
+
+    other = replace(RUN, seeds=2, batch=16, mesh="data=1", workdir=together)
+    with pytest.raises(ConfigError, match="batch was 32 and is now 16"):
+        train.train(replace(recipe, experiment=loaded), other)
+
+
+def test_the_loop_refuses_a_folder_of_other_knobs_when_it_is_called_from_a_script(tmp_path):
+    from deeplearn import fit
+
+    fit(toy(RUN), replace(RUN, mesh="data=1"), tmp_path)
+    other = replace(RUN, batch=16, mesh="data=1")
+    with pytest.raises(ConfigError, match="batch was 32 and is now 16"):
+        fit(toy(other), other, tmp_path)
