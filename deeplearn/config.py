@@ -2,12 +2,14 @@
 
 import difflib
 import functools
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args
 
 from deeplearn.errors import ConfigError
+from deeplearn.knobs import Range
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -22,9 +24,44 @@ def from_json(cls: type, values: Any) -> Any:
         ConfigError: an unknown knob or a value of the wrong type, with its path and the nearest known name.
     """
     try:
-        return _converter().structure(values, cls)
+        found = _converter().structure(values, cls)
     except Exception as error:  # cattrs wraps whatever a constructor raised, so the type says nothing
         raise ConfigError("; ".join(_problems(error, "", cls)) + "; correct the config and try again.") from error
+    check(found)
+    return found
+
+
+def check(config: Any, prefix: str = "") -> None:
+    """Hold a dataclass of knobs to the ranges that are declared beside them (see `knobs`).
+
+    Raises:
+        ConfigError: names the knob, its value and what it may be.
+    """
+    for field in fields(config):
+        value, name = getattr(config, field.name), prefix + field.name
+        if is_dataclass(value):
+            check(value, f"{name}.")
+        for number in value if isinstance(value, tuple | list) else (value,):
+            for allowed in _ranges(type(config)).get(field.name, ()):
+                if isinstance(number, int | float) and number not in allowed:
+                    raise ConfigError(f"the knob {name} is {number}, and it has to be {allowed}; change it.")
+
+
+@functools.cache
+def _ranges(cls: type) -> dict[str, list[Range]]:
+    """Knob -> its ranges; a class that gives a knob another default keeps the range of the class it extends."""
+    found: dict[str, list[Range]] = {}
+    for base in reversed(cls.__mro__):
+        for name, annotation in inspect.get_annotations(base, eval_str=True).items():
+            if ranges := list(_in(annotation)):
+                found[name] = ranges
+    return found
+
+
+def _in(annotation: Any) -> Iterator[Range]:
+    """The ranges in a type such as `Annotated[float, Range(low=0)] | None`."""
+    for part in get_args(annotation):
+        yield from [part] if isinstance(part, Range) else _in(part)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -72,7 +109,7 @@ def _converter() -> Any:
 
 
 def _is_choice(t: Any) -> bool:
-    return sum(is_dataclass(option) for option in get_args(t)) > 1
+    return sum(is_dataclass(option) for option in get_args(t) if isinstance(option, type)) > 1
 
 
 def _chosen(converter: Any, value: Any, t: Any) -> Any:

@@ -3,41 +3,45 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import optax
 from jaxtyping import PyTree
 
 from deeplearn.data.source import Source
+from deeplearn.knobs import Count, NotNegative, Range
 from deeplearn.optimizer import Optimizer
 from deeplearn.task import Task
+
+SEEDS = 1000
+"""Most seeds of a run; the last one still has to be a uint32, which is what JAX makes keys of."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Knobs of every run; an experiment's Config extends them."""
 
-    steps: int = 1000
+    steps: Annotated[int, Range(low=1, high=2**31 - 1)] = 1000
     """Optimizer updates."""
-    batch: int = 128
+    batch: Count = 128
     """Examples an update, over all devices and processes."""
-    seed: int = 0
+    seed: Annotated[int, Range(low=0, high=2**32 - 1 - SEEDS)] = 0
     """Fixes initial parameters, order of the data, augmentation and dropout."""
-    seeds: int = 1
+    seeds: Annotated[int, Range(low=1, high=SEEDS)] = 1
     """Train this many seeds (seed, seed + 1, ...) and report mean, standard deviation and a 95 % interval."""
     together: bool | None = None
     """All seeds in one vmapped program; by default where the model has no convolution, since there it is faster."""
-    log_every: int = 100
+    log_every: Count = 100
     """Steps between lines in the log."""
-    eval_every: int | None = None
+    eval_every: Count | None = None
     """Steps between evaluations; by default only after the last step."""
-    save_every: int | None = None
+    save_every: Count | None = None
     """Steps between checkpoints; by default `save_seconds` alone says when, and the last step is saved."""
-    save_seconds: float | None = 300.0
+    save_seconds: NotNegative | None = 300.0
     """Seconds between checkpoints, so that a killed run loses minutes; more where saving would take over 1 % of it."""
-    keep: int = 2
+    keep: Count = 2
     """Newest checkpoints to keep."""
-    microbatches: int = 1
+    microbatches: Count = 1
     """Parts of the batch whose gradients are added before each update, to save memory."""
     parallel: Literal["jit", "shard_map", "pmap"] = "jit"
     """How the step is spread over devices: by the compiler, or with explicit sums."""

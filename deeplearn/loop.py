@@ -17,7 +17,7 @@ from jaxtyping import Array, PyTree
 
 from deeplearn import parallel
 from deeplearn.checkpoint import Store
-from deeplearn.config import to_json
+from deeplearn.config import check, to_json
 from deeplearn.dispatch import LONGEST, Dispatch, Running, dispatcher, reseeded, running_shapes, seed_array
 from deeplearn.errors import NumericalError
 from deeplearn.evaluation import evaluate
@@ -53,6 +53,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
         StorageError: the disk is full or read-only; older checkpoints are intact.
         Interrupted: SIGTERM, SIGHUP or Ctrl-C, after a checkpoint was sealed.
     """
+    check(run)
     seeds = (run.seed,) if seeds is None else tuple(seeds)
     mesh = parallel.make_mesh(run.mesh)
     parallel.check(mesh, run.parallel, run.batch, run.microbatches)
@@ -275,7 +276,8 @@ def _diverged(experiment: Experiment, seeds: Sequence[int], state: State) -> str
     own = parallel.fetched(own)
     end = int(own.step)
     batch = jax.tree.map(jnp.asarray, reseeded(experiment.train, seeds[lane]).at(end - 1))
-    leaves = nonfinite_leaves(experiment.task, own.replace(step=own.step - 1), batch, jnp.uint32(seeds[lane]))
+    before = own.replace(step=own.step - 1)
+    leaves = nonfinite_leaves(experiment.task, experiment.optimizer, before, batch, jnp.uint32(seeds[lane]))
     named = ", ".join(leaves[:5]) + (f" and {len(leaves) - 5} more" if len(leaves) > 5 else "")
     return (
         f"training diverged: the updates of steps {end - PATIENCE} to {end - 1} (seed {seeds[lane]}) were not finite, "

@@ -11,6 +11,7 @@ from jaxtyping import Array, Int, PyTree
 from optax.contrib import MuonDimensionNumbers
 
 from deeplearn.errors import ConfigError
+from deeplearn.knobs import Amount, NotNegative, Positive, Rest, Within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,25 +20,25 @@ class Optimizer:
 
     name: Literal["adamw", "adam", "sgd", "lion", "muon", "lamb", "adafactor"] = "adamw"
     """Update rule; `adam` and `sgd` add the decay to the gradient (L2), the others decouple it."""
-    rate: float = 1e-3
+    rate: NotNegative = 1e-3
     """Peak learning rate."""
     schedule: Literal["cosine", "linear", "rsqrt", "constant", "drops"] = "cosine"
     """Shape of the rate after the warm-up: to zero at the last step, or 1/sqrt(step), flat, or flat with drops."""
-    drops: tuple[float, ...] = (1 / 3, 2 / 3, 8 / 9)
+    drops: tuple[Within, ...] = (1 / 3, 2 / 3, 8 / 9)
     """Shares of the run after which `drops` divides the rate by ten (Goyal et al., 2017: epochs 30, 60, 80 of 90)."""
-    warmup: int = 0
+    warmup: Amount = 0
     """Steps of linear warm-up from zero."""
-    decay: float = 0.0
+    decay: NotNegative = 0.0
     """Weight decay of kernels and embeddings; biases, scales, positions and tokens are spared."""
-    clip: float | None = 1.0
+    clip: Positive | None = 1.0
     """Largest global norm of the gradient; None leaves it as it is."""
-    momentum: float = 0.9
+    momentum: Rest = 0.9
     """Momentum of sgd and muon, first-moment decay (beta 1) of the others."""
-    beta2: float | None = None
+    beta2: Rest | None = None
     """Second-moment decay of the adaptive rules; by default their papers': 0.999, and 0.99 for lion (its momentum)."""
     nesterov: bool = True
     """Look-ahead momentum for sgd and muon."""
-    average: float | None = None
+    average: Rest | None = None
     """Decay of an exponential moving average of the parameters, which evaluation then uses (e.g. 0.999); after the last
     step the statistics of batch normalisation are measured anew for them."""
 

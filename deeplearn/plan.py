@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from deeplearn import parallel
-from deeplearn.config import to_json
+from deeplearn.config import check, to_json
 from deeplearn.errors import UsageError
 from deeplearn.experiment import Recipe, Run
 from deeplearn.step import init, train_step
@@ -16,6 +16,7 @@ def plan(recipe: Recipe, config: Run) -> str:
     """The resolved knobs, the number of parameters, and FLOPs and memory of one step as XLA counts them."""
     if recipe.experiment is None:
         raise UsageError(f"{recipe.name} has no one step to plan: its main does all; leave --dry-run out.")
+    check(config)
     experiment = recipe.experiment(config)
     mesh = parallel.make_mesh(config.mesh)
     parallel.check(mesh, config.parallel, config.batch, config.microbatches)

@@ -27,7 +27,7 @@ class State(struct.PyTreeNode):
     """Collections that are not trained, such as batch statistics."""
     opt: PyTree
     skipped: Int[Array, ""]
-    """Updates in a row that were skipped because loss or gradient was not finite."""
+    """Updates in a row that were skipped because they, the loss or the gradient were not finite."""
 
 
 def init(task: Task, optimizer: optax.GradientTransformation, seed: ArrayLike, batch: Batch) -> State:
@@ -61,7 +61,7 @@ def train_step(
         microbatches: parts of the batch whose gradients are added before the one update, to save memory.
 
     Returns:
-        The next state and the batch's metrics. A non-finite loss or gradient never enters the parameters: the update is
+        The next state and the batch's metrics. A non-finite loss, gradient or update never enters the parameters: it is
         skipped and counted, its metrics are left out, and after `PATIENCE` in a row the state no longer moves.
     """
     key = jax.random.fold_in(jax.random.key(seed), state.step)
@@ -70,10 +70,12 @@ def train_step(
     extra = out.extra if axis is None else jax.lax.pmean(out.extra, axis)
     gradient = jax.tree.map(lambda g: (g / jnp.maximum(loss.count, 1e-9)).astype(g.dtype), gradient)
 
-    finite = jnp.isfinite(loss.total) & jnp.isfinite(optax.tree.norm(gradient))
-    halted = state.skipped >= PATIENCE
     with jax.numpy_dtype_promotion("standard"):  # optax itself multiplies floats by step counts.
         updates, opt = optimizer.update(gradient, state.opt, state.params)
+    # Of the gradient the norm, which clipping computes anyway; of the updates each number, in the pass that makes them.
+    sound = [jnp.isfinite(loss.total), jnp.isfinite(optax.tree.norm(gradient))]
+    finite = jnp.stack([*sound, *(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(updates))]).all()
+    halted = state.skipped >= PATIENCE
     params, opt, extra = _choose(
         finite & ~halted,
         (optax.apply_updates(state.params, updates), opt, extra),
@@ -99,15 +101,28 @@ def eval_step(
     return _sum_over(axis, {"loss": out.loss, **out.metrics})
 
 
-def nonfinite_leaves(task: Task, state: State, batch: Batch, seed: ArrayLike) -> list[str]:
-    """Names of the gradient leaves with a NaN or an infinity at this state and batch, to say what diverged."""
+def nonfinite_leaves(
+    task: Task, optimizer: optax.GradientTransformation, state: State, batch: Batch, seed: ArrayLike
+) -> list[str]:
+    """Names of the gradient's leaves with a NaN or an infinity at this state and batch, to say what diverged.
+
+    Where the gradient has none it was the optimizer, and the names are those of the updates.
+    """
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     gradient, out = _gradient(task, state, batch, key, 1)
-    named = [
-        ("loss", out.loss.total),
-        *((jax.tree_util.keystr(p, simple=True, separator="/"), g) for p, g in jax.tree.leaves_with_path(gradient)),
-    ]
-    return [name for name, leaf in named if not bool(jnp.isfinite(leaf).all())]
+    mean = jax.tree.map(lambda g: (g / jnp.maximum(out.loss.count, 1e-9)).astype(g.dtype), gradient)
+    with jax.numpy_dtype_promotion("standard"):
+        updates = optimizer.update(mean, state.opt, state.params)[0]
+
+    def odd(tree: PyTree, said: str = "") -> list[str]:
+        leaves = jax.tree.leaves_with_path(tree)
+        return [
+            said + jax.tree_util.keystr(path, simple=True, separator="/")
+            for path, leaf in leaves
+            if not bool(jnp.isfinite(leaf).all())
+        ]
+
+    return odd({"loss": out.loss.total}) + odd(gradient) or odd(updates, "the update of ")
 
 
 def _pop_params(variables: Variables) -> tuple[dict[str, PyTree], PyTree]:

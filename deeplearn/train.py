@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from deeplearn import catalog
-from deeplearn.config import to_json
+from deeplearn.config import check, to_json
 from deeplearn.dispatch import convolves
 from deeplearn.errors import DeeplearnError, UsageError
 from deeplearn.experiment import FREE, Experiment, Recipe, Run
@@ -32,6 +32,7 @@ def train(recipe: Recipe, config: Run) -> Path:
     Raises:
         ConfigError: the work folder belongs to a run with other knobs or data, or another training is at work there.
     """
+    check(config)
     source = catalog.copied(recipe)
     folder = run_folder(config.workdir, recipe.name, source)
     with locked(folder):

@@ -31,6 +31,7 @@ from deeplearn.data.doors import images
 from deeplearn.data.doors.images import Pixels, scaled, values
 from deeplearn.errors import UsageError
 from deeplearn.experiment import Evaluation, Experiment, Run
+from deeplearn.knobs import Rest
 from deeplearn.metrics import Calibration, Contingency, Mean, Metric, top_k_hits
 from deeplearn.models.zoo import Model, build
 from deeplearn.optimizer import Optimizer, make
@@ -52,7 +53,7 @@ class Config(Run):
     augment: Augment = field(
         default_factory=lambda: Augment(shift=0.1, rotate=10.0, scale=0.15, shear=0.15, elastic=0.02)
     )
-    smoothing: float = 0.1
+    smoothing: Rest = 0.1
     """Share of the target that label smoothing spreads over all classes (Szegedy et al., 2016)."""
     choose: bool = False
     """Train on the training part alone and evaluate on the validation part; the test set is then not looked at."""

@@ -13,7 +13,7 @@ of contrastive codes. Labels and what customers spend later judge the groups and
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -31,6 +31,7 @@ from deeplearn.data.doors.customers import Data, Examples, load, read_like
 from deeplearn.data.source import Arrays
 from deeplearn.errors import ConfigError
 from deeplearn.experiment import Experiment, Run
+from deeplearn.knobs import Amount, Count, NotNegative, Positive, Range, Share
 from deeplearn.methods import clustering
 from deeplearn.models import autoencoder as ae
 from deeplearn.optimizer import Optimizer
@@ -49,35 +50,35 @@ class Config(Run):
     data: Data = field(default_factory=Data)
     method: Literal["forecast", "idec", "dec", "vade", "contrastive"] = "forecast"
     """Clusters of forecasts (which need dates), of an autoencoder's codes (three ways), or of contrastive codes."""
-    clusters: int | None = None
+    clusters: Annotated[int, Range(low=2)] | None = None
     """Number of groups; by default the largest that k-means finds again in bootstrap samples."""
     begin: Literal["inputs", "code"] = "inputs"
     """Where k-means finds the clusters to begin with: the inputs are the same each time, images need the code."""
-    code: int = 5
+    code: Count = 5
     """Numbers in a code; forecasts are two."""
-    hidden: tuple[int, ...] = (32,)
+    hidden: tuple[Count, ...] = (32,)
     """Widths of the encoder's dense layers; the decoder mirrors them."""
-    channels: tuple[int, ...] = ()
+    channels: tuple[Count, ...] = ()
     """Channels of convolutions of stride 2 before them, for images."""
     norm: Literal["none", "batch"] = "none"
     """Normalisation in the encoder."""
-    pretrain: int = 1500
+    pretrain: Count = 1500
     """Updates of the first of two phases; `steps` are those of the last, which forecasts have alone."""
     augment: Augment = field(default_factory=lambda: Augment(noise=0.3))
     """How examples are varied in training; customers know noise only, which smooths their forecasts."""
-    reconstruct: float = 10.0
+    reconstruct: NotNegative = 10.0
     """Weight of the reconstruction in IDEC, whose paper weighs the clusters by 0.1 instead."""
-    noise: float = 0.1
+    noise: Positive = 0.1
     """Variance that VaDE expects around a reconstruction."""
-    temperature: float = 0.2
+    temperature: Positive = 0.2
     """Of the contrast between codes."""
-    members: int = 32
+    members: Count = 32
     """Forecasters whose mean is the code: one alone is another with another seed."""
-    neighbours: int = 5
+    neighbours: Count = 5
     """A contrastive view may be taken of one of so many nearest neighbours instead."""
-    borrow: float = 0.6
+    borrow: Share = 0.6
     """How often it is."""
-    repeats: int = 2
+    repeats: Amount = 2
     """Times to train again with another seed, and again on a bootstrap sample, to measure stability."""
     batch: int = 256
     steps: int = 2000

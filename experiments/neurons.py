@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from deeplearn.cli import run_file
 from deeplearn.data.split import folds, stratified
 from deeplearn.errors import UsageError
 from deeplearn.experiment import Run
+from deeplearn.knobs import Count, NotNegative, Range, Rest
 from deeplearn.methods import logic
 from deeplearn.methods import perceptron as rules
 from deeplearn.metrics import Each
@@ -44,21 +45,21 @@ class Config(Run):
 
     formulas: tuple[str, ...] = ("(a and b) or not c", "a ^ b ^ c")
     """Drawn as nets: names, and, or, not, ^ (exclusive or), parentheses."""
-    sets: int = 1000
+    sets: Count = 1000
     """Random separable sets on which the perceptron's mistakes are held against their bound."""
-    attempts: int = 100
+    attempts: Count = 100
     """Nets that try exclusive or, from different weights, for each number of hidden units."""
-    hidden: tuple[int, ...] = (1, 2, 3, 4)
+    hidden: tuple[Count, ...] = (1, 2, 3, 4)
     """Numbers of hidden units that try."""
-    scale: float = 0.1
+    scale: NotNegative = 0.1
     """Of the weights they begin with: small ones find a solution more often (.98 of 500 others; .85 at 1)."""
-    rate: float = 2.0
+    rate: NotNegative = 2.0
     """Of their gradient descent."""
-    momentum: float = 0.5
+    momentum: Rest = 0.5
     steps: int = 2000
-    width: int = 16
+    width: Count = 16
     """Hidden units of the net for breast cancer."""
-    folds: int = 5
+    folds: Annotated[int, Range(low=2)] = 5
     """Of its cross-validation."""
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ from deeplearn.data.source import Arrays
 from deeplearn.data.tabular import Encoding, encode, fit_encoding, forget, unknown
 from deeplearn.errors import note
 from deeplearn.experiment import Evaluation, Experiment, Run
+from deeplearn.knobs import Amount, Count, Range, Rest, Within
 from deeplearn.methods import conformal
 from deeplearn.methods.importance import importance
 from deeplearn.metrics import Each, Mean, Metric, computed, regression
@@ -49,32 +50,32 @@ class Config(Run):
     model: Literal["tabm", "ft-transformer"] = "tabm"
     """An ensemble of perceptrons that share weights (one member: a plain perceptron), or attention among columns; the
     classes in models/tabular.py say in what they depart from their papers."""
-    networks: int = 3
+    networks: Count = 3
     """Models that share nothing; the price is their mean."""
-    members: int = 8
+    members: Count = 8
     """Perceptrons in a TabM."""
     wide: bool = False
     """Add a linear model of the columns to the perceptrons."""
     error: Literal["absolute", "squared"] = "absolute"
     """Errors that training makes small: absolute ones lead to the median price, squared ones to the mean."""
-    width: int = 128
+    width: Count = 128
     """Features of a hidden layer, or of a token."""
-    depth: int = 2
+    depth: Count = 2
     """Hidden layers, or blocks of attention."""
-    embedding: int = 8
+    embedding: Count = 8
     """Features of an embedded column in the perceptrons."""
-    dropout: float = 0.1
+    dropout: Rest = 0.1
     """Share of features dropped in training."""
-    bins: int = 48
+    bins: Annotated[int, Range(low=2)] = 48
     """Quantile bins of a number's piecewise-linear encoding, at most."""
-    harmonics: int | None = None
+    harmonics: Amount | None = None
     """Waves of the year in which a date is written; by default three, or none beside a column of known prices, which
     carries the season."""
     log: bool = True
     """Learn the logarithm of the price, so that errors count in percent, where all prices are positive."""
-    forget: float = 0.02
+    forget: Rest = 0.02
     """Share of the categories' cells that training takes for unknown ones, so that new values get a sensible price."""
-    coverage: float = 0.9
+    coverage: Within = 0.9
     """Share of the truths that the intervals are to hold."""
     batch: int = 256
     steps: int = 800

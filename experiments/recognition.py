@@ -13,7 +13,7 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from deeplearn.data.doors.speech import Data, load
 from deeplearn.data.source import Arrays
 from deeplearn.data.speech import Corpus, Utterance, alphabet, buckets, columns, spelled
 from deeplearn.experiment import Evaluation, Experiment, Run
+from deeplearn.knobs import Count, NotNegative, Range, Rest
 from deeplearn.methods import ngram, sound
 from deeplearn.methods.ctc_search import beam_search, greedy
 from deeplearn.methods.disturb import Disturb, disturbed
@@ -49,21 +50,21 @@ class Config(Run):
     data: Data = field(default_factory=Data)
     sound: Mel = field(default_factory=Mel)
     disturb: Disturb = field(default_factory=Disturb)
-    width: int = 160
+    width: Count = 160
     """Channels of the network."""
-    layers: int = 6
+    layers: Count = 6
     """Its residual convolutions."""
-    stride: int = 3
+    stride: Count = 3
     """Frames a step of the network: 3 are 30 ms."""
-    dropout: float = 0.1
+    dropout: Rest = 0.1
     """Share of channels dropped in training."""
-    order: int = 6
+    order: Count = 6
     """Letters that the language model looks at."""
-    beams: int = 16
+    beams: Count = 16
     """Texts that the beam search keeps."""
-    weight: float = 0.5
+    weight: NotNegative = 0.5
     """What the language model counts in it."""
-    bonus: float = 0.5
+    bonus: Annotated[float, Range(low=-100, high=100)] = 0.5
     """Added for every letter, against the language model's love of short texts."""
     batch: int = 16
     steps: int = 4000

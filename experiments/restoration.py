@@ -30,6 +30,7 @@ from deeplearn.data.photofile import Photo
 from deeplearn.data.source import Arrays
 from deeplearn.errors import DataError
 from deeplearn.experiment import Evaluation, Experiment, Run
+from deeplearn.knobs import Count, NotNegative
 from deeplearn.methods import degrade
 from deeplearn.methods.tiles import Whole, eightfold, tiled
 from deeplearn.metrics import Mean
@@ -55,17 +56,17 @@ class Config(Run):
     """What is to be undone: white noise, few pixels, a Gaussian blur, square holes, grey."""
     data: photos.Data = field(default_factory=photos.Data)
     model: Name = "pyramid"
-    width: int = 32
+    width: Count = 32
     """Channels of the model's finest level."""
-    weakest: float = 5.0
+    weakest: NotNegative = 5.0
     """Least damage that is learnt: deviation of the noise in 255ths or of the blur in pixels, percentage of holes."""
-    strongest: float = 50.0
+    strongest: NotNegative = 50.0
     """Most damage that is learnt."""
-    tested: float = 25.0
+    tested: NotNegative = 25.0
     """Damage that is tested."""
-    factor: int = 2
+    factor: Count = 2
     """By how much super-resolution multiplies each side."""
-    draws: int = 1
+    draws: Count = 1
     """How often each test photograph is damaged anew."""
     steps: int = 5000
     batch: int = 16

@@ -27,6 +27,7 @@ from deeplearn.data.source import Arrays
 from deeplearn.data.text import BEGIN, END, PAD, Pair, load_tokenizer, nearest, packed, rows, train_tokenizer
 from deeplearn.errors import DataError
 from deeplearn.experiment import Evaluation, Experiment, Run
+from deeplearn.knobs import Count, NotNegative, Rest
 from deeplearn.losses import linear_cross_entropy
 from deeplearn.methods.decode import Search, beam_search, greedy
 from deeplearn.metrics import Each, Mean, Metric
@@ -45,29 +46,29 @@ class Config(Run):
     data: Data = field(default_factory=Data)
     model: Literal["transformer", "gnmt"] = "transformer"
     """Architecture."""
-    width: int = 128
+    width: Count = 128
     """Features of a token; a step takes 1.6 times as long with 192 (and 768 hidden)."""
-    layers: int = 3
+    layers: Count = 3
     """Layers of the encoder, and of the decoder."""
-    heads: int = 4
+    heads: Count = 4
     """Attention heads of the Transformer."""
-    hidden: int = 512
+    hidden: Count = 512
     """Features inside the Transformer's feed-forward sublayer."""
     prenorm: bool = True
     """Normalise before each sublayer of the Transformer, or after it as in the paper."""
     additive: bool = False
     """GNMT's attention by a small network as in the paper, or by a product (faster)."""
-    dropout: float = 0.1
+    dropout: Rest = 0.1
     """Share of features dropped in training."""
-    smoothing: float = 0.1
+    smoothing: Rest = 0.1
     """Label smoothing."""
-    length: int = 96
+    length: Count = 96
     """Tokens of a packed row; also the longest sentence, and the longest translation of any."""
-    beams: int = 4
+    beams: Count = 4
     """Hypotheses of the beam search; 1 is greedy."""
-    alpha: float = 0.6
+    alpha: NotNegative = 0.6
     """Length normalisation of the beam search."""
-    beta: float = 0.2
+    beta: NotNegative = 0.2
     """Coverage penalty of the beam search."""
     batch: int = 12
     """Packed rows an update: about 1,000 target tokens."""

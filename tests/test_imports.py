@@ -69,14 +69,14 @@ def test_no_tensorflow_after_loading_an_experiment(name):
     assert done.stdout.strip() == "False", done.stderr[-2000:]
 
 
-BASE = {"errors", "config", "metrics", "files", "lock", "plain", "sealed"}
+BASE = {"errors", "config", "knobs", "metrics", "files", "lock", "plain", "sealed"}
 """Modules of the core that know neither a task nor a model."""
 MAY_IMPORT = {
-    "data": {"errors", "files"},
+    "data": {"errors", "files", "knobs"},
     "data/sets": {"errors", "data"},
-    "data/doors": {"errors", "data", "data/sets"},
-    "methods": {"errors", "metrics", "data"},
-    "models": {"errors", "data", "data/sets", "methods"},  # sets: weights that somebody trained come by package, too
+    "data/doors": {"errors", "knobs", "data", "data/sets"},
+    "methods": {"errors", "knobs", "metrics", "data"},
+    "models": {"errors", "knobs", "data", "data/sets", "methods"},  # sets: trained weights come by package, too
     "record": BASE,
     "competitors": {"errors", "data", "data/sets", "data/doors", "methods"},
 }

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from toy import RUN, columns, toy
 
@@ -189,6 +190,12 @@ def test_a_non_finite_batch_is_skipped_and_counted(tmp_path):
     line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
     assert line["train/skipped"] == pytest.approx(0.25)
     assert np.isfinite(line["train/loss"])
+
+
+def test_an_optimizer_that_makes_nan_of_a_finite_gradient_is_stopped_too(tmp_path):
+    broken = dataclasses.replace(toy(RUN), optimizer=optax.chain(optax.adam(1e-3), optax.scale(float("nan"))))
+    with pytest.raises(NumericalError, match=r"steps 0 to 2 .* first seen in the update of .*kernel"):
+        train(tmp_path, experiment=broken, mesh="data=1")
 
 
 def test_three_non_finite_updates_in_a_row_stop_the_run(tmp_path):

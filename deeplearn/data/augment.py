@@ -7,12 +7,14 @@ needs the range); a signal is an image of width one.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float
+
+from deeplearn.knobs import Amount, NotNegative, Range, Share
 
 Batch = dict[str, Array]
 Image = Float[Array, "H W C"]
@@ -24,39 +26,39 @@ Fill = Literal["constant", "nearest", "wrap"]
 class Augment:
     """How strongly to change training images; everything is off by default."""
 
-    shift: float = 0.0
+    shift: Share = 0.0
     """Largest move along each axis, as a share of the side."""
-    rotate: float = 0.0
+    rotate: Annotated[float, Range(low=0, high=180)] = 0.0
     """Largest rotation, in degrees."""
-    scale: float = 0.0
+    scale: NotNegative = 0.0
     """Each side is scaled on its own by up to e^scale, either way."""
-    shear: float = 0.0
+    shear: NotNegative = 0.0
     """Largest horizontal shear, as the tangent of its angle."""
-    elastic: float = 0.0
+    elastic: NotNegative = 0.0
     """Deviation of a pixel's displacement by elastic distortion, as a share of the side."""
     fill: Fill = "constant"
     """What a moved image uncovers."""
     flip: bool = False
     """Mirror left and right half of the time; not for digits or letters."""
-    crop: int = 0
+    crop: Amount = 0
     """Pad with so many zeros on every side, then cut the old size out at random (CIFAR: 4)."""
-    area: float = 1.0
+    area: Annotated[float, Range(low=0, high=1, above=True)] = 1.0
     """Cut out a rectangle of this share of the area or more and scale it to the old size (ImageNet: 0.08)."""
-    randaugment: int = 0
+    randaugment: Amount = 0
     """Operations of RandAugment, one after the other (ImageNet: 2)."""
-    magnitude: float = 9.0
+    magnitude: Annotated[float, Range(low=0, high=10)] = 9.0
     """Strength of RandAugment, from 0 to 10."""
-    brightness: float = 0.0
+    brightness: NotNegative = 0.0
     """Values are multiplied by up to e^brightness, either way."""
-    contrast: float = 0.0
+    contrast: NotNegative = 0.0
     """Distances from the mean are multiplied by up to e^contrast, either way."""
-    noise: float = 0.0
+    noise: NotNegative = 0.0
     """Deviation of white noise, in the units of the values."""
-    cutout: float = 0.0
+    cutout: Share = 0.0
     """Side of a square of zeros, as a share of the image's side."""
-    mixup: float = 0.0
+    mixup: NotNegative = 0.0
     """Parameter of the Beta distribution of the share of each of two mixed images (ImageNet: 0.2)."""
-    cutmix: float = 0.0
+    cutmix: NotNegative = 0.0
     """Parameter of the Beta distribution of the area pasted in from another image (paper: 1)."""
 
 

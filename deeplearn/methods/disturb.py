@@ -7,11 +7,13 @@ Letters: F frames, K frequencies, M mel bands.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from deeplearn.knobs import Amount, NotNegative, Range, Rest, Share
 from deeplearn.methods.sound import Mel, bands, normalised
 
 
@@ -19,27 +21,27 @@ from deeplearn.methods.sound import Mel, bands, normalised
 class Disturb:
     """How much of it, in training only."""
 
-    room: float = 0.5
+    room: Share = 0.5
     """How often there are echoes."""
-    echo: float = 0.3
+    echo: NotNegative = 0.3
     """Longest time in seconds in which they fade by 60 dB."""
-    quiet: float = 40.0
+    quiet: Annotated[float, Range(low=-100, high=100)] = 40.0
     """Faintest noise: so many dB below the speech."""
-    loud: float = 5.0
+    loud: Annotated[float, Range(low=-100, high=100)] = 5.0
     """Loudest noise."""
-    throat: float = 0.18
+    throat: Rest = 0.18
     """Largest change of all frequencies, as a share (vocal-tract length perturbation, Jaitly & Hinton, 2013)."""
-    pace: float = 0.15
+    pace: Rest = 0.15
     """Largest change of the pace of an utterance, as a share."""
-    sway: float = 0.25
+    sway: Rest = 0.25
     """Largest change of the pace within an utterance, as a share."""
-    bands: int = 2
+    bands: Amount = 2
     """Masks of frequency bands (SpecAugment, Park et al., 2019)."""
-    wide: int = 8
+    wide: Amount = 8
     """Widest of them, in bands."""
-    gaps: int = 2
+    gaps: Amount = 2
     """Masks of time."""
-    long: int = 14
+    long: Amount = 14
     """Longest of them, in frames."""
 
 

@@ -15,26 +15,28 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 
+from deeplearn.knobs import Count, NotNegative, Positive
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mel:
     """What one mel spectrogram is; kept with a run, since a model understands no other."""
 
-    rate: int = 8000
+    rate: Count = 8000
     """Samples a second."""
-    size: int = 256
+    size: Count = 256
     """Samples of a frame's transform."""
-    window: int = 200
+    window: Count = 200
     """Samples under the Hann window in the middle of a frame: 25 ms is the custom for recognition."""
-    hop: int = 80
+    hop: Count = 80
     """Samples from frame to frame."""
-    bands: int = 40
+    bands: Count = 40
     """Mel bands."""
-    low: float = 60.0
+    low: NotNegative = 60.0
     """Lower end of the first band in Hz."""
-    high: float = 3800.0
+    high: Positive = 3800.0
     """Upper end of the last band in Hz; at most half the rate."""
-    floor: float = 1e-5
+    floor: Positive = 1e-5
     """Smallest amplitude that the logarithm sees."""
 
 

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from deeplearn.errors import ConfigError
+from deeplearn.knobs import Count, Rest
 from deeplearn.models.alexnet import AlexNet
 from deeplearn.models.cnn import CNN
 from deeplearn.models.efficientnet import EfficientNetLite
@@ -30,15 +31,15 @@ class Model:
 
     name: Name = "cnn"
     """The architecture."""
-    width: int | None = None
+    width: Count | None = None
     """Channels of the first stage (cnn, resnet) or of every token (vit, mixer)."""
-    depth: int | None = None
+    depth: Count | None = None
     """Convolutions in each stage (cnn) or blocks (vit, mixer)."""
-    levels: int | None = None
+    levels: Count | None = None
     """Resolutions that are looked at, each half of the one before (cnn)."""
-    kernel: int | None = None
+    kernel: Count | None = None
     """Side of a convolution's window (cnn)."""
-    patch: int | None = None
+    patch: Count | None = None
     """Pixels along the side of a patch (vit, mixer)."""
     stem: Literal["imagenet", "cifar"] | None = None
     """First layers of a resnet: for large images or for small ones."""
@@ -48,9 +49,9 @@ class Model:
     """What the class is read off: an extra token, or the mean of the patches (vit)."""
     position: Literal["learned", "sincos2d"] | None = None
     """How a patch's place is written: in a table that is trained, or as waves (vit)."""
-    rep_size: int | None = None
+    rep_size: Count | None = None
     """Units of a layer with tanh in front of the head (vit)."""
-    dropout: float | None = None
+    dropout: Rest | None = None
     """Share of units that are dropped (mlp, cnn, alexnet, vgg, vit, efficientnet)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the computation; parameters are float32."""

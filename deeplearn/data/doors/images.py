@@ -12,6 +12,7 @@ from deeplearn.data.images import Images, Splits, joined
 from deeplearn.data.sets.digits import digits, mnist5k
 from deeplearn.data.sets.mnist1d import mnist1d
 from deeplearn.data.source import Source
+from deeplearn.knobs import Count
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation of red, green and blue in ImageNet, as everybody has used them since fb.resnet.torch (2016)."""
@@ -27,11 +28,11 @@ class Data:
     """digits, mnist5k, mnist1d, or a prepared TFDS set (deeplearn data list): mnist, cifar10, imagenet2012, ..."""
     path: Path | None = None
     """Your own images instead: a folder of class folders, or of train/ and test/ folders of those."""
-    size: int | None = None
+    size: Count | None = None
     """Side in pixels of your own images (32 by default) and of ImageNet crops (224)."""
     shuffled: bool = False
     """Digits of known writers, the easier test: fold (seed modulo 10) of ten; ten seeds make a cross-validation."""
-    limit: int | None = None
+    limit: Count | None = None
     """Learn from so many images of the training part only."""
     scale: Literal["deviation", "range"] = "deviation"
     """What values are divided by: the deviation in their channel, or half the range, which takes pixels to -1..1."""

@@ -8,6 +8,7 @@ from typing import Literal
 from deeplearn.data.sets import bible, gettext, number_words
 from deeplearn.data.text import Corpus, Pair, read_pairs
 from deeplearn.errors import ConfigError, DataError
+from deeplearn.knobs import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Data:
     """Their translations, line by line."""
     tfds: str | None = None
     """A prepared TFDS set of English and the language, such as wmt14_translate/de-en, ted_hrlr_translate/ru_to_en."""
-    vocabulary: int = 4000
+    vocabulary: Count = 4000
     """Pieces of the SentencePiece vocabulary, one for both languages."""
 
 

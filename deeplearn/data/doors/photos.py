@@ -14,6 +14,7 @@ from deeplearn.data.sets.photographs import CLASSIC, TEST, TRAIN, photographs
 from deeplearn.data.source import Records
 from deeplearn.data.split import shuffled
 from deeplearn.errors import DataError
+from deeplearn.knobs import Count
 
 CORNER = 128
 """Side of the lower right corner of every photograph that is learnt from; it is kept for validation."""
@@ -34,9 +35,9 @@ class Data:
     folders in it), or a text file with the path of one photograph on every line."""
     tfds: str | None = None
     """A prepared TFDS set with `train` and `validation` splits instead, such as div2k."""
-    crop: int = 64
+    crop: Count = 64
     """Side in pixels of the squares that are learnt from."""
-    square: int = 256
+    square: Count = 256
     """Side of the square of each test photograph that is tested on, at its upper left."""
 
 

@@ -27,6 +27,7 @@ from deeplearn.data.findings import findings
 from deeplearn.data.sets import hotels, houses
 from deeplearn.data.split import folds, future, refuse_leak, repeated, shuffled
 from deeplearn.errors import ConfigError, DataError, note
+from deeplearn.knobs import Amount, Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +50,9 @@ class Data(Reading):
     """Its column of a known price to start from, such as last year's: the model learns the ratio to it."""
     honest: bool = True
     """Hold out the future where there are dates; otherwise rows at random (the easy split)."""
-    windows: int = 2
+    windows: Count = 2
     """Where time splits: how many fifths, each before the other, calibrate the intervals; one may be an odd season."""
-    folds: int = 0
+    folds: Amount = 0
     """Test every row once in this many folds instead of one held-out fifth; not by time."""
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from deeplearn.data.sets import voices
 from deeplearn.data.speech import Corpus
+from deeplearn.knobs import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,9 +14,9 @@ class Data:
 
     name: Literal["voices", "mixed"] = "voices"
     """Sentences of a small grammar by the voices of espeak; `mixed` adds Asterisk's prompts, spoken and real."""
-    utterances: int = 8000
+    utterances: Count = 8000
     """How many sentences the voices of espeak say to learn from."""
-    held: int = 400
+    held: Count = 400
     """How many they say for the test; half as many for validation and by the other engine."""
 
 
