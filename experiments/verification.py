@@ -179,13 +179,7 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
         work.keep({"whitening.npz": packed(by._asdict())})
     together = fused(list(found.values()))
     parts = [roc.pairs(together, label, rows) for rows in people.pairs()]
-    work.keep(
-        {
-            "pairs.npz": packed(
-                {name: np.concatenate([part._asdict()[name] for part in parts]) for name in roc.Pairs._fields}
-            )
-        }
-    )
+    work.keep({"pairs.npz": packed(roc.Pairs(*map(np.concatenate, zip(*parts, strict=True)))._asdict())})
     results = {f"test/{name}": value for name, value in judged(people, together).items()}
     low, high = bounds(results["test/eer"].draws)
     results |= {"people/eer_low": low, "people/eer_high": high}
@@ -286,16 +280,11 @@ def figures(trained: Trained, folder: Path) -> None:
         for name, kind in (("same person", pairs.same), ("different people", ~pairs.same))
     }
     curves(shares, folder / "figures" / "scores.svg", x="score", y="share of the pairs")
-    hardest = (
-        np.argsort(np.where(pairs.same, pairs.score, np.inf))[:8],
-        np.argsort(np.where(pairs.same, np.inf, -pairs.score))[:8],
-    )
-    for name, rows in zip(("same", "different"), hardest, strict=True):
+    for name, kind in (("same", pairs.same), ("different", ~pairs.same)):
+        rows = np.argsort(np.where(kind, pairs.score if name == "same" else -pairs.score, np.inf))[:8]
         shown = np.stack([pairs.first[rows], pairs.second[rows]], axis=1).ravel()
-        captions = [
-            f"{people.images.classes[people.images.label[i]]} {pairs.score[rows[n // 2]]:.2f}"
-            for n, i in enumerate(shown)
-        ]
+        names = [people.images.classes[person] for person in people.images.label[shown]]
+        captions = [f"{who} {score:.2f}" for who, score in zip(names, pairs.score[rows].repeat(2), strict=True)]
         images(people.images.image[shown] / 255, folder / "figures" / f"hardest_{name}.svg", captions=captions)
 
 

@@ -24,7 +24,7 @@ class Data:
     name: str = "orl"
     """orl, or lfw where TFDS has prepared it."""
     path: Path | None = None
-    """Your own pictures instead, cropped to the face alike: DIR/PERSON/*, or DIR/train/PERSON/* and DIR/test/PERSON/*."""
+    """Your own pictures, cropped to the face alike: DIR/PERSON/*, or DIR/train/PERSON/* and DIR/test/PERSON/*."""
     pairs: Path | None = None
     """Pairs to judge in LFW's form; the people in it are tested, and all others in DIR are learnt from."""
     size: tuple[int, int] = (112, 92)
@@ -165,8 +165,8 @@ def _listed(path: Path, root: Path) -> Listed:
         raise DataError(f"cannot read the pairs {path} ({error}); give a text file in the form of LFW's") from error
     classes, files = listing(root)
     row = {(classes[who], int(digits)): i for i, (file, who) in enumerate(files) if (digits := _number(file.stem))}
-    counts = [int(word) for word in lines[0].split() if word.isdigit()] if lines else []
-    if len(counts) not in (1, 2):
+    head = lines[0].split() if lines else []
+    if len(head) not in (1, 2) or not all(word.isdigit() for word in head):
         raise DataError(f"line 1 of {path} is not LFW's: it holds the number of folds and of pairs of a kind in each")
     found = []
     for number, line in enumerate(lines[1:], 2):
@@ -184,8 +184,10 @@ def _listed(path: Path, root: Path) -> Listed:
             raise DataError(
                 f"line {number} of {path} asks for picture {n} of {name}, which is not in {root}"
             ) from error
+    if not found:
+        raise DataError(f"{path} lists no pairs; add lines such as `NAME 1 2`")
     first, second = (np.array(column) for column in zip(*found, strict=True))
-    each = 2 * counts[-1] if len(counts) == 2 else len(found)
+    each = 2 * int(head[1]) if len(head) == 2 else len(found)
     return Listed(first, second, np.arange(len(found)) // each)
 
 
