@@ -7,6 +7,7 @@ DIR/train/cat/1.png ...  DIR/test/cat/9.png ...  [DIR/validation]   the user's s
 import concurrent.futures
 import hashlib
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +50,43 @@ def folder(path: str | Path, size: tuple[int, int], channels: int | None = None,
     listed = {name: _listed(place, classes, least[name]) for name, place in given.items()}
     if channels is None:
         channels = 1 if all(_is_grey(file) for files in listed.values() for file, _ in files) else 3
-    parts = {}
-    for name, files in listed.items():
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:  # decoding releases the interpreter
-            images = list(pool.map(lambda file: read_image(file, size, channels), [file for file, _ in files]))
-        label = np.array([label for _, label in files], np.int32)
-        parts[name] = Images(image=np.stack(images), label=label, classes=classes, name=root.resolve().name)
+    parts = {name: _read(files, classes, size, channels, root.resolve().name) for name, files in listed.items()}
     splits = _split(parts, seed)
     _warn_of_copies(splits)
     return splits
+
+
+def labelled(path: str | Path, size: tuple[int, int], channels: int | None = None, least: int = 1) -> Images:
+    """All images of the class folders below `path`, at least so many in each, without a split.
+
+    Raises:
+        DataError: as for `folder`.
+    """
+    classes, files = listing(path, least)
+    if channels is None:
+        channels = 1 if all(_is_grey(file) for file, _ in files) else 3
+    return _read(files, classes, size, channels, Path(path).resolve().name)
+
+
+def listing(path: str | Path, least: int = 1) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+    """(names of the class folders, (file, label) of every image): the rows of `labelled`."""
+    classes = _classes(Path(path))
+    return classes, _listed(Path(path), classes, least)
+
+
+def pictures_in(inputs: Sequence[str | Path]) -> list[Path]:
+    """The files that are given, and for a folder all pictures below it.
+
+    Raises:
+        DataError: a folder without pictures.
+    """
+    found = []
+    for name in map(Path, inputs):
+        own = sorted(file for file in name.rglob("*") if file.suffix.lower() in SUFFIXES) if name.is_dir() else [name]
+        if not own:
+            raise DataError(f"the folder {name} holds no image ({' '.join(sorted(SUFFIXES))}); give another")
+        found += own
+    return found
 
 
 def read_image(path: str | Path, size: tuple[int, int], channels: int) -> np.ndarray:
@@ -121,6 +150,15 @@ def _listed(root: Path, classes: tuple[str, ...], least: int) -> list[tuple[Path
             raise DataError(f"{text}; add some or remove the class")
         files += [(file, label) for file in found]
     return files
+
+
+def _read(
+    files: list[tuple[Path, int]], classes: tuple[str, ...], size: tuple[int, int], channels: int, name: str
+) -> Images:
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:  # decoding releases the interpreter
+        images = list(pool.map(lambda file: read_image(file, size, channels), [file for file, _ in files]))
+    label = np.array([label for _, label in files], np.int32)
+    return Images(image=np.stack(images), label=label, classes=classes, name=name)
 
 
 def _is_grey(path: Path) -> bool:

@@ -64,3 +64,10 @@ def carved(images: Images, rows: np.ndarray, test: np.ndarray, seed: int, share:
     kept, held = stratified(images.label[rows], share, seed)
     refuse_leak(rows, test, "example")
     return Splits(images.take(rows[kept], "train"), images.take(rows[held], "validation"), images.take(test, "test"))
+
+
+def shrunk(pictures: np.ndarray, by: int) -> np.ndarray:
+    """uint8 [N, H, W, C] as float32 [N, H / by, W / by, C] in 0..1: means of squares; what is left over is cut off."""
+    height, width = (side // by for side in pictures.shape[1:3])
+    squares = pictures[:, : height * by, : width * by].reshape(len(pictures), height, by, width, by, pictures.shape[3])
+    return squares.mean((2, 4), dtype=np.float32) / np.float32(255)

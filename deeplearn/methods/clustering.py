@@ -118,6 +118,24 @@ def gaussians(points: Points, clusters: int, seed: int) -> Callable[[Points], La
     )
 
 
+def linked(codes: Points, threshold: float) -> Labels:
+    """Groups 0, 1, ... in order of their first row: merged while the mean cosine between two is above the threshold.
+
+    Args:
+        codes: of length 1.
+    """
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    if len(codes) < 2:
+        return np.zeros(len(codes), int)
+    apart = np.clip(1 - codes @ codes.T, 0, None)
+    np.fill_diagonal(apart, 0)
+    found = fcluster(linkage(squareform(apart, checks=False), "average"), 1 - threshold, criterion="distance")
+    _, first, group = np.unique(found, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[group]
+
+
 def centres(points: Points, labels: Labels, clusters: int) -> Float[np.ndarray, "K D"]:
     """Mean of the points of each cluster; an empty cluster sits on the mean of all."""
     own = [points[labels == k] for k in range(clusters)]

@@ -1,13 +1,13 @@
 """How well a score tells the same from different: equal error rate, area under the curve, true accepts at few false.
 
 A pair is accepted where its score is high. Nothing is interpolated: every rate belongs to a threshold between two
-scores that occurred. All functions take a weight for each pair, with which people can be drawn again (`pair_weights`).
+scores that occurred. Rates and areas take a weight for each pair, with which people are drawn again (`pair_weights`).
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num, Shaped
+from jaxtyping import Bool, Float, Int, Num
 
 Weight = Num[np.ndarray, "... N"]
 """Of each pair; leading axes are several weightings of the same pairs, such as bootstrap samples."""
@@ -85,26 +85,35 @@ def folded_accuracy(
 
 
 class Pairs(NamedTuple):
-    """All pairs of N items, each once."""
+    """Scored pairs of things that belong to groups, such as pictures of people."""
 
     score: Float[np.ndarray, "P"]
     same: Bool[np.ndarray, "P"]
+    """Whether both are of one group."""
     first: Int[np.ndarray, "P"]
-    """Group (person) of either item, as a number from 0."""
+    """Row of either thing."""
     second: Int[np.ndarray, "P"]
 
 
-def pairs(near: Float[np.ndarray, "N N"], label: Shaped[np.ndarray, "N"]) -> Pairs:
-    """The pairs of a symmetric matrix of similarities."""
-    group = np.unique(label, return_inverse=True)[1]
-    rows, columns = np.triu_indices(len(near), 1)
-    return Pairs(near[rows, columns], group[rows] == group[columns], group[rows], group[columns])
+def pairs(
+    codes: Float[np.ndarray, "N D"],
+    label: Int[np.ndarray, "N"],
+    rows: tuple[Int[np.ndarray, "P"], Int[np.ndarray, "P"]] | None = None,
+) -> Pairs:
+    """The cosines of codes of length 1: of these pairs of rows, or of every two rows once."""
+    first, second = np.triu_indices(len(codes), 1) if rows is None else rows
+    chunks = (slice(start, start + 100_000) for start in range(0, len(first), 100_000))  # 50 MB of 64 numbers
+    score = [np.einsum("pd,pd->p", codes[first[chunk]], codes[second[chunk]]) for chunk in chunks]
+    return Pairs(np.concatenate(score), label[first] == label[second], first, second)
 
 
-def pair_weights(times: Int[np.ndarray, "... G"], found: Pairs) -> Int[np.ndarray, "... P"]:
+def pair_weights(
+    times: Int[np.ndarray, "... G"], found: Pairs, label: Int[np.ndarray, "N"]
+) -> Int[np.ndarray, "... P"]:
     """How often a pair counts where each group is drawn so many times.
 
     A person drawn twice gives the own pairs twice, and pairs with another as often as both numbers multiply; two copies
     of a person are not a pair of different people.
     """
-    return np.where(found.same, times[..., found.first], times[..., found.first] * times[..., found.second])
+    first, second = times[..., label[found.first]], times[..., label[found.second]]
+    return np.where(found.same, first, first * second)

@@ -53,12 +53,13 @@ def test_each_fold_takes_the_threshold_of_the_others():
 def test_weights_are_repetitions_of_people():
     """Drawing a person twice is the same as having two of them, whose pairs with each other are left out."""
     rng = np.random.default_rng(3)
-    label = np.repeat(["a", "b", "c"], 4)
+    label = np.repeat([0, 1, 2], 4)
     codes = rng.normal(size=(12, 5)) + 0.8 * rng.normal(size=(3, 5)).repeat(4, 0)
     near = codes @ codes.T
-    found = roc.pairs(near, label)
+    found = roc.pairs(codes, label)
+    np.testing.assert_allclose(found.score, near[found.first, found.second])
     times = np.array([[1, 1, 1], [2, 0, 1], [2, 3, 1]])
-    weight = roc.pair_weights(times, found)
+    weight = roc.pair_weights(times, found, label)
     for row, own in zip(times, weight, strict=True):
         people = np.repeat(np.arange(3), row)  # copies of people
         rows = np.concatenate([np.arange(4) + 4 * person for person in people])
@@ -72,3 +73,6 @@ def test_weights_are_repetitions_of_people():
     together = roc.equal_error(found.score, found.same, weight)
     assert together.shape == (3,)
     assert together[0] == roc.equal_error(found.score, found.same)
+    few = roc.pairs(codes, label, (np.array([0, 5]), np.array([1, 1])))
+    np.testing.assert_allclose(few.score, [near[0, 1], near[5, 1]])
+    np.testing.assert_array_equal(few.same, [True, False])
