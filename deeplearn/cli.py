@@ -36,7 +36,8 @@ first steps:
   deeplearn report runs/latest
 
 Errors are one sentence; --debug shows the traceback.
-Exit codes: 0 done, 1 failed, 2 usage, 65 data, 70 diverged, 74 disk, 78 config, 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 done, 1 failed, 2 usage, 65 data, 70 diverged, 74 disk, 75 lost another process, 76 stuck, 78 config,
+129 SIGHUP, 130 Ctrl-C, 143 SIGTERM.
 """
 
 

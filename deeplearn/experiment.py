@@ -39,6 +39,8 @@ class Run:
     """Steps between checkpoints; by default `save_seconds` alone says when, and the last step is saved."""
     save_seconds: NotNegative | None = 300.0
     """Seconds between checkpoints, so that a killed run loses minutes; more where saving would take over 1 % of it."""
+    stuck_seconds: Annotated[float, Range(low=0, above=True)] | None = 1800.0
+    """Seconds without a step or a batch evaluated after which the run ends, unless it paused for long before."""
     keep: Count = 2
     """Newest checkpoints to keep."""
     microbatches: Count = 1
@@ -56,7 +58,7 @@ class Run:
 
 FREE = frozenset(
     {"steps", "seeds", "together", "parallel", "mesh", "workdir", "restart"}
-    | {"log_every", "eval_every", "save_every", "save_seconds", "keep"}
+    | {"log_every", "eval_every", "save_every", "save_seconds", "stuck_seconds", "keep"}
 )
 """Knobs that may differ when a run is resumed: they do not change the data or what the model is."""
 

@@ -28,6 +28,7 @@ from deeplearn.record import fitfile
 from deeplearn.record.log import Log, log_to
 from deeplearn.reestimate import settled
 from deeplearn.step import PATIENCE, State, init, nonfinite_leaves, variables
+from deeplearn.watchdog import watched
 
 DISPATCH_SECONDS = 0.5
 """A dispatch should last about this long: the log stays alive, and a stop signal is answered within seconds."""
@@ -60,6 +61,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
     told = parallel.refuse_parts(experiment.task.couples, collections(experiment), mesh, run.parallel, run.microbatches)
     with ExitStack() as stack:
         store = stack.enter_context(Store(folder / "checkpoints", keep=run.keep))
+        live = stack.enter_context(watched(folder, run.stuck_seconds, _name()))
         stop = stack.enter_context(signals())
         with stop.at_once(f"before a step was trained; run again with the run folder as --workdir, {folder} or above"):
             if run.restart:
@@ -75,6 +77,10 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
                 log.say(told)
             dispatch = dispatcher(experiment, run, seeds, mesh, shardings)
 
+        def between() -> None:
+            live()
+            stop.check()
+
         def measure(done: int, running: Running) -> Results:
             try:
                 with stop.at_once(_saved(done, run.workdir or folder)):
@@ -84,7 +90,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
                         mesh,
                         final=done >= run.steps,
                         lanes=len(seeds),
-                        between=stop.check,
+                        between=between,
                     )
             except Interrupted:
                 store.save(done, running)
@@ -95,7 +101,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
         if again:  # The run was stopped after it had saved and before it had written down what it measured.
             results = measure(start, running)
         pauses = _pauses(run, stop, store)
-        for done, running, pause in _train(experiment, run, seeds, running, dispatch, pauses, log):  # noqa: B020
+        for done, running, pause in _train(experiment, run, seeds, running, dispatch, pauses, log, live):  # noqa: B020
             if done == run.steps:
                 running = running.replace(state=settled(experiment, running.state, mesh, lanes=len(seeds)))
             if pause.save:  # First: evaluations may be long, and a stop must not lose the steps before them.
@@ -159,6 +165,11 @@ def begin(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mesh, st
     return Running(state=state, sums=_zeros(where.sums, shapes.sums)), where
 
 
+def _name() -> str:
+    """Of this process among several."""
+    return f"-{jax.process_index()}" if jax.process_count() > 1 else ""
+
+
 def _zeros(where: PyTree, like: PyTree) -> PyTree:
     """Sums of nothing, placed."""
     return jax.tree.map(lambda sharding, leaf: parallel.put(np.zeros(leaf.shape, leaf.dtype), sharding), where, like)
@@ -218,6 +229,7 @@ def _train(
     dispatch: Dispatch,
     pausing: Callable[[int], Pause],
     log: Log,
+    live: Callable[[], None],
 ) -> Iterator[tuple[int, Running, Pause]]:
     """Train to the last step; yield (step, running, pause) where the caller has something to do.
 
@@ -236,6 +248,7 @@ def _train(
         (end, sums, skipped), sent = sent, None
         if np.max(skipped) >= PATIENCE:
             raise NumericalError(_diverged(experiment, seeds, running.state))
+        live()  # The device has come so far: its answer was read.
         log.progress(end)
         if sums is not None:
             values = scalars(values_of(jax.device_get(sums), len(seeds)))
