@@ -1,6 +1,5 @@
 """From a run folder back to the model, without the data set: config (chosen), fitted (computed), variables (learnt)."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from deeplearn import catalog
+from deeplearn import catalog, files
 from deeplearn.checkpoint import flat, read
 from deeplearn.config import from_json
 from deeplearn.data.source import Arrays
@@ -18,6 +17,7 @@ from deeplearn.errors import StorageError, UsageError
 from deeplearn.evaluation import predict_all
 from deeplearn.experiment import Recipe, Run
 from deeplearn.record import fitfile, seal
+from deeplearn.record.folder import SEAL
 from deeplearn.task import Task, Variables
 
 
@@ -56,22 +56,23 @@ def recipe_of(folder: Path, *, trust: bool = False) -> tuple[Recipe, Run]:
     head = head_of(folder)
     seal.check(folder)
     recipe = catalog.of_run(folder, head, trust=trust)
-    return recipe, replace(from_json(recipe.Config, head["config"]), workdir=folder)
+    # To begin again is said once, not each time that the run is looked at.
+    return recipe, replace(from_json(recipe.Config, head["config"]), workdir=folder, restart=False)
 
 
 def head_of(folder: Path) -> dict[str, Any]:
     """What config.json says. Raises UsageError where there is none, StorageError where it is damaged."""
     path = folder / "config.json"
-    if not path.is_file():
+    if not path.is_file() and not (folder / SEAL).is_file():
         raise UsageError(f"{folder} holds no run; give a folder that `deeplearn train` printed, or runs/latest.")
     try:
-        head = json.loads(path.read_text(encoding="utf-8"))
+        head = files.read_json(path)
         if isinstance(head["experiment"], str) and isinstance(head["config"], dict):
             return head
         reason = "experiment or config are of another type"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = repr(error)
-    raise StorageError(f"{path} is damaged ({reason}); restore it from a copy.")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error)
+    raise StorageError(f"{path} is damaged or missing ({reason}); restore it from a copy.")
 
 
 def load(folder: Path, *, trust: bool = False) -> Trained:

@@ -1,6 +1,7 @@
 """Where an experiment's own `main` trains and keeps things, and finds them again when its run is only read."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from deeplearn import files
 from deeplearn.data.source import Arrays
+from deeplearn.errors import StorageError
 from deeplearn.evaluation import evaluate
 from deeplearn.experiment import Experiment, Recipe, Run
 from deeplearn.loop import data_of, fit
@@ -69,11 +72,19 @@ class Workspace:
         """
         path = self.folder / DATA
         now = {name: Arrays(columns=columns, batch=1, name=name).fingerprint()}
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        before = _stored(path)
         if not self.other_data:
             fitfile.refuse_other_data(self.folder, before, now)
         if not self.reading and jax.process_index() == 0:
             write_text(path, json.dumps(before | now, indent=1) + "\n")
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """Fingerprints of a file that may not be there yet. Raises StorageError where it is damaged."""
+    try:
+        return dict(files.read_json(path)) if os.path.lexists(path) else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageError(f"{path} is damaged ({error}); restore it from a copy, or use a new --workdir.") from error
 
 
 def evaluate_stored(experiment: Experiment, stored: Trained, config: Run, *, other_data: bool) -> Results:

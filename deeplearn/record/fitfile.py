@@ -13,11 +13,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from deeplearn import files
 from deeplearn.config import difference
 from deeplearn.errors import ConfigError, StorageError, UsageError
 from deeplearn.record.folder import write_text
 
 NAME = "fit.json"
+LARGEST = 4 * 2**30
+"""Bytes of an asset that is read."""
 
 
 def admit(
@@ -33,11 +36,14 @@ def admit(
 
     Raises:
         ConfigError: the folder holds a fit with other knobs or other data.
+        StorageError: what the fit has written is damaged.
     """
     if (folder / NAME).exists() and not again:
         before = read(folder)
         refuse_other_knobs(folder, before["knobs"], own["knobs"], free)
         refuse_other_data(folder, before["data"], own["data"])
+        for name, digest in before["assets"].items():
+            _read(folder, name, digest)
         return
     hashes = write_assets(folder, assets)
     stamp = {"id": secrets.token_hex(8), **own, "assets": hashes}
@@ -53,15 +59,15 @@ def read(folder: Path) -> dict[str, Any]:
     """
     path = folder / NAME
     try:
-        stamp = json.loads(path.read_text(encoding="utf-8"))
+        stamp = files.read_json(path)
         if {"id", "knobs", "data", "inputs", "fitted", "assets"} <= stamp.keys():
             return stamp
         reason = "it lacks some of its parts"
     except FileNotFoundError as error:
         raise UsageError(f"{folder} holds no model yet; let its training begin, or train it again.") from error
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         reason = str(error)
-    raise StorageError(f"{path} is damaged ({reason}); restore it from a copy, or train again in a new --workdir.")
+    raise StorageError(f"{path} is damaged ({reason}); restore it from a copy, or train with --restart.")
 
 
 def refuse_other_knobs(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str]) -> None:
@@ -105,11 +111,26 @@ def read_asset(folder: Path, name: str) -> Any:
     Raises:
         StorageError: it is missing or damaged.
     """
-    path = folder / "assets" / name
+    known = read(folder)["assets"] if (folder / NAME).exists() else {}
+    data = _read(folder, name, known.get(name))
     try:
-        data = path.read_bytes()
-        return json.loads(data) if name.endswith(".json") else data
-    except (OSError, ValueError) as error:
-        raise StorageError(
-            f"{path} is damaged or missing ({error}); restore it from a copy, or train again."
-        ) from error
+        return files.parse_json(data) if name.endswith(".json") else data
+    except ValueError as error:
+        raise _damaged(folder, name, error) from error
+
+
+def _read(folder: Path, name: str, digest: str | None) -> bytes:
+    """The bytes of an asset, which have to have that sha256 where one is given."""
+    try:
+        data = files.read(folder / "assets" / name, LARGEST)
+    except OSError as error:
+        raise _damaged(folder, name, error) from error
+    if digest not in (None, hashlib.sha256(data).hexdigest()):
+        raise _damaged(folder, name, "it has changed since the fit began")
+    return data
+
+
+def _damaged(folder: Path, name: str, why: object) -> StorageError:
+    return StorageError(
+        f"{folder / 'assets' / name} is damaged or missing ({why}); restore it from a copy, or train with --restart."
+    )
