@@ -1,9 +1,11 @@
 """Conformal intervals: the promise holds on exchangeable data, whatever the model's own interval is worth."""
 
+import math
+
 import numpy as np
 import pytest
 
-from deeplearn.methods.conformal import covered, excess, margin, widened
+from deeplearn.methods.conformal import covered, crossed, excess, margin, widened
 
 
 def test_the_margin_is_the_right_order_statistic():
@@ -29,3 +31,49 @@ def test_widening_by_its_own_excess_reaches_the_truth():
     true, low, high = np.array([5.0, 0.0]), np.array([1.0, 1.0]), np.array([3.0, 2.0])
     for i, score in enumerate(excess(true, low, high)):
         assert true[i] in np.concatenate(widened(low[i : i + 1], high[i : i + 1], score))
+
+
+def test_one_model_crossed_is_split_conformal_prediction():
+    rng = np.random.default_rng(2)
+    scores, low = rng.normal(size=99), rng.normal(size=300)
+    high = low + rng.uniform(1, 2, 300)
+    found = crossed(low[None], high[None], [scores], 0.9)
+    np.testing.assert_allclose(found, widened(low, high, margin(scores, 0.9)))
+    assert np.isinf(crossed(low[None], high[None], [scores[:8]], 0.9)).all()
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9])
+def test_crossing_follows_the_definition_of_cv_plus(coverage):
+    """Barber et al. (2021), equation 11: order statistics floor(a (N + 1)) and ceil((1 - a) (N + 1)) of all ends."""
+    rng = np.random.default_rng(3)
+    sizes = (7, 6, 8)
+    scores = [rng.normal(size=size) for size in sizes]
+    low = rng.normal(size=(3, 300))
+    high = low + rng.uniform(1, 2, (3, 300))
+    found = crossed(low, high, scores, coverage)
+    total = sum(sizes)
+    first, last = math.floor((1 - coverage) * (total + 1) + 1e-9), math.ceil(coverage * (total + 1) - 1e-9)
+    for m in range(300):
+        below = [low[k, m] - r * (high[k, m] - low[k, m]) for k in range(3) for r in scores[k]]
+        above = [high[k, m] + r * (high[k, m] - low[k, m]) for k in range(3) for r in scores[k]]
+        assert found[0][m] == pytest.approx(sorted(below)[first - 1])
+        assert found[1][m] == pytest.approx(sorted(above)[last - 1])
+
+
+def test_models_of_folds_keep_the_promise_on_new_examples():
+    """Ridge-less regression with nearly as many columns as rows: models of other folds differ, and refits cheat."""
+    rng, rates, cheated = np.random.default_rng(4), [], []
+    for _ in range(60):
+        x, new = rng.normal(size=(60, 30)), rng.normal(size=(100, 30))
+        y, truth = x[:, 0] + rng.normal(size=60), new[:, 0] + rng.normal(size=100)
+        parts = np.split(rng.permutation(60), 5)
+        fit = lambda rows: np.linalg.lstsq(x[rows], y[rows])[0]  # noqa: B023, E731
+        models = [fit(np.setdiff1d(np.arange(60), held)) for held in parts]
+        scores = [excess(y[held], x[held] @ w - 0.5, x[held] @ w + 0.5) for held, w in zip(parts, models, strict=True)]
+        centres = np.stack([new @ w for w in models])
+        rates.append(covered(truth, *crossed(centres - 0.5, centres + 0.5, scores, 0.9)).mean())
+        seen = fit(np.arange(60))
+        own = margin(excess(y, x @ seen - 0.5, x @ seen + 0.5), 0.9)
+        cheated.append(covered(truth, *widened(new @ seen - 0.5, new @ seen + 0.5, own)).mean())
+    assert np.mean(rates) > 0.9
+    assert np.mean(cheated) < 0.8  # a model that has seen its calibration examples promises too much
