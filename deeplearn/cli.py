@@ -26,6 +26,7 @@ usage: deeplearn VERB ...        (deeplearn VERB --help explains a verb)
   compare RUN RUN                what differs in knobs and metrics
   export RUN                     the model as StableHLO and safetensors
   data list|prepare NAME         public data sets, and how to get them
+  index build|add|query ...      find pictures that are like a given one
   bench NAME [--quick]           matmul, step, scaling, input, loop, compare
   info                           versions, devices, settings, folders
   completion bash|zsh|fish       help on the Tab key
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 VERBS = (
     *("list", "train", "resume", "evaluate", "predict", "report", "compare", "export"),
-    *("data", "bench", "info", "completion"),
+    *("data", "index", "bench", "info", "completion"),
 )
 """Each is a file in verbs/."""
 

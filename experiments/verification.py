@@ -73,7 +73,15 @@ class Config(Run):
     """It sees pictures of 1/reduce of the height and width."""
     augment: Augment = field(
         default_factory=lambda: Augment(
-            rotate=6.0, shift=0.08, scale=0.09, shear=0.05, elastic=0.012, fill="nearest", flip=True, noise=0.03
+            rotate=6.0,
+            shift=0.08,
+            scale=0.09,
+            shear=0.05,
+            elastic=0.012,
+            fill="nearest",
+            flip=True,
+            noise=0.03,
+            cutout=0.25,
         )
     )
     false_accept: float = 0.01
@@ -187,11 +195,11 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     return results | {f"{part}/eer": judged(people, codes)["eer"].value for part, codes in alone.items()}
 
 
-def scattered(people: faces.Faces, parts: Sequence[Float[np.ndarray, "M D"]]) -> Float[np.ndarray, "N D"]:
-    """The codes of the folds in the rows of the pictures."""
-    codes = np.zeros((len(people.fold), parts[0].shape[1]), np.float32)
+def scattered(people: faces.Faces, parts: Sequence[Float[np.ndarray, "M _"]]) -> Float[np.ndarray, "N D"]:
+    """The codes of the folds in the rows of the pictures; shorter ones, which another fold chose, end in zeros."""
+    codes = np.zeros((len(people.fold), max(own.shape[1] for own in parts)), np.float32)
     for fold, own in enumerate(parts):
-        codes[people.held(fold)] = own
+        codes[people.held(fold), : own.shape[1]] = own
     return codes
 
 

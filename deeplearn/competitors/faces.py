@@ -51,12 +51,19 @@ def _discriminants(
 ) -> Codes:
     """Learnt from these rows of all views; the code of a picture adds those of its first `ways` views."""
     from sklearn.decomposition import PCA
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     flat = [view.reshape(len(view), -1) for view in views]
-    learnt = np.concatenate([view[rows] for view in flat])
-    components = min(components, len(learnt) - len(np.unique(label)))  # what is left must not be singular
+    learnt, who = np.concatenate([view[rows] for view in flat]), np.tile(label, len(flat))
+    components = min(components, len(rows) - len(np.unique(label)))  # what is left must not be singular
     small = PCA(components, svd_solver="randomized", random_state=0).fit(learnt)
-    judge = LinearDiscriminantAnalysis(solver="eigen", shrinkage=shrinkage)
-    judge.fit(small.transform(learnt), np.tile(label, len(flat)))
-    return unit(np.sum([unit(judge.transform(small.transform(view))) for view in flat[:ways]], axis=0))
+    points = small.transform(learnt)
+    means = np.stack([points[who == person].mean(0) for person in np.unique(who)])
+    within = points - means[np.unique(who, return_inverse=True)[1]]
+    scatter = within.T @ within / len(within)
+    scatter = (1 - shrinkage) * scatter + shrinkage * np.trace(scatter) / components * np.eye(components)
+    values, vectors = np.linalg.eigh(scatter)
+    white = vectors / np.sqrt(values)
+    # The directions in which the means of the people differ, once they vary alike within themselves.
+    _, _, directions = np.linalg.svd((means - means.mean(0)) @ white, full_matrices=False)
+    onto = white @ directions[: len(means) - 1].T
+    return unit(np.sum([unit(small.transform(view) @ onto) for view in flat[:ways]], axis=0))

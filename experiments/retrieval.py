@@ -1,0 +1,163 @@
+"""Pictures like this one: codes whose nearest neighbours show the same (supervised contrast, Khosla et al., 2020).
+
+Digits of MNIST by default, each test image searched for among all others; `--preset unseen` learns from five digits
+and is tested on the other five. SimCLR (Chen et al., 2020) does without labels. Cosines of pixels are the competitor.
+    deeplearn train retrieval
+    deeplearn train retrieval --preset unseen
+    deeplearn train retrieval --data.path photos     # photos/CLASS/*.jpg
+    deeplearn predict runs/latest a.png b.png c.png  # how alike the others are to the first
+    deeplearn index build album --model runs/latest  # then: deeplearn index query album.index photo.jpg
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from deeplearn.cli import run_file
+from deeplearn.data.augment import Augment, views
+from deeplearn.data.doors import images
+from deeplearn.data.images import Images
+from deeplearn.experiment import Evaluation, Experiment, Run
+from deeplearn.methods import contrast, ranking
+from deeplearn.metrics import Each, Mean
+from deeplearn.models.zoo import Model, build
+from deeplearn.optimizer import Optimizer, make
+from deeplearn.task import Batch, Task, linen
+from deeplearn.trained import Trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Run):
+    """Knobs of retrieval."""
+
+    data: images.Data = field(default_factory=lambda: images.Data(name="mnist5k"))
+    model: Model = field(default_factory=lambda: Model(name="cnn", width=16))
+    method: Literal["supervised", "simclr"] = "supervised"
+    """What is alike: pictures of one class, or two views of one picture."""
+    unseen: int = 0
+    """So many classes, the last, are not learnt from, and only their pictures are tested."""
+    code: int = 64
+    """Numbers in a code."""
+    temperature: float = 0.1
+    """Of the cosines."""
+    augment: Augment = field(
+        default_factory=lambda: Augment(shift=0.1, rotate=10.0, scale=0.15, shear=0.15, elastic=0.02)
+    )
+    steps: int = 500
+    batch: int = 128
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(rate=3e-3, decay=0.05, warmup=50, average=0.99))
+
+
+Fitted = images.Pixels
+
+
+def task(config: Config, fitted: Fitted) -> Task:
+    """Two views of every picture; predicts codes of length 1."""
+    two = views(config.augment)
+
+    def augment(key: Array, batch: Batch) -> Batch:
+        return two(key, batch | {"image": images.values(batch["image"])})
+
+    def inputs(batch: Batch) -> tuple[Array]:
+        both = jnp.concatenate([batch["image"], batch["other"]]) if "other" in batch else batch["image"]
+        return (images.scaled(fitted, both),)
+
+    def unit(codes: Float[Array, "N D"]) -> Float[Array, "N D"]:
+        return codes / jnp.maximum(jnp.linalg.norm(codes, axis=1, keepdims=True), 1e-6)
+
+    def objective(codes: Float[Array, "N D"], batch: Batch) -> tuple[Mean, Mapping[str, Any]]:
+        times = len(codes) // len(batch["mask"])  # one view where it is evaluated
+        mask = jnp.tile(batch["mask"], times)
+        label = batch["label"] if config.method == "supervised" else batch["index"]
+        loss = contrast.supervised(unit(codes), jnp.tile(label, times), mask, config.temperature)
+        return Mean.of(loss, mask), {}
+
+    return linen(
+        build(config.model, config.code),
+        objective,
+        inputs=inputs,
+        augment=augment,
+        predict=lambda codes, _: unit(codes),
+        couples=True,
+    )
+
+
+def parts(config: Config) -> tuple[Images, Images]:
+    """(what is learnt from, what is searched)."""
+    splits = images.load(config.data, config.seed)
+    train, test = images.training_part(config.data, splits, config.seed), splits.test
+    if not config.unseen:
+        return train, test
+    known = len(test.classes) - config.unseen
+    return (
+        train.take(np.flatnonzero(train.label < known), f"first-{known}"),
+        test.take(np.flatnonzero(test.label >= known), f"last-{config.unseen}"),
+    )
+
+
+def scored(codes: Float[np.ndarray, "N D"], columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Each test picture searched for among all others, its average precision also to compare query by query."""
+    found = ranking.among_themselves(codes, columns["label"])
+    return ranking.scores(found) | {"average_precision": Each(found.average_precision)}
+
+
+def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
+    train, test = parts(config)
+    fitted = fitted or images.measured(train)
+    return Experiment(
+        task=task(config, fitted),
+        fitted=fitted,
+        optimizer=make(config.optimizer, config.steps),
+        train=train.source(config.batch, config.seed),
+        evaluations={"test": Evaluation(source=test.source(256), score=scored, final=True)},
+    )
+
+
+def baseline(config: Config) -> dict[str, dict[str, Any]]:
+    """Cosines of pixels."""
+    _, test = parts(config)
+    found = scored(test.image.astype(np.float32), {"label": test.label})
+    return {"pixels": {f"test/{name}": value for name, value in found.items()}}
+
+
+def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
+    """How alike the pictures are to the first of them, the most alike first."""
+    from deeplearn.data.image_folder import pictures_in, read_image
+
+    *size, channels = trained.fitted.shape
+    files = pictures_in(inputs)
+    codes = trained.predict({"image": np.stack([read_image(file, tuple(size), channels) for file in files])})
+    near = ranking.cosines(codes[:1], codes)[0]
+    order = [0, *(1 + np.argsort(-near[1:], kind="stable"))]
+    return [{"image": str(files[row]), "similarity": float(near[row])} for row in order]
+
+
+def figures(trained: Trained, folder: Path) -> None:
+    """Ten test pictures of several classes, each with the seven that are nearest; wrong ones are orange."""
+    from deeplearn.record.figures import images as sheet
+
+    _, test = parts(trained.config)
+    near = ranking.cosines(codes := trained.predict({"image": test.image}), codes)
+    np.fill_diagonal(near, np.inf)  # The query itself stands first.
+    queries = np.linspace(0, len(test.label) - 1, 10).astype(int)
+    rows = np.argsort(-near[queries], axis=1, kind="stable")[:, :8]
+    wrong = test.label[rows] != test.label[queries, None]
+    names = [test.classes[label] for label in test.label[rows].ravel()]
+    picture = test.image[rows.ravel()].astype(np.float32) / 255
+    sheet(picture, folder / "figures" / "nearest.svg", captions=names, wrong=wrong.ravel().tolist())
+
+
+PRESETS = {
+    "mnist5k": Config(),
+    "unseen": Config(unseen=5),
+    "simclr": Config(method="simclr", temperature=0.2),
+}
+SMOKE = {"data.name": "digits", "steps": 8, "model.width": 8, "model.depth": 1, "model.norm": "layer", "code": 8}
+
+if __name__ == "__main__":
+    run_file(__file__)
