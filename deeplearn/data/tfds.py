@@ -113,9 +113,12 @@ def read(name: str, split: str, *, encoded: bool = False) -> Decoded:
         raise DataError(f"{name} has no split {split!r}; it has {', '.join(builder.info.splits)}") from error
 
 
-def classes(name: str) -> tuple[str, ...]:
-    """Names of the values of `label`."""
-    return tuple(_builder(name).info.features["label"].names)
+def classes(name: str, feature: Sequence[str] = ("label",)) -> tuple[str, ...]:
+    """Names of the values of `label`, or of a feature inside of others, such as ("objects", "label")."""
+    found = _builder(name).info.features
+    for part in feature:
+        found = found[part]
+    return tuple(found.names)
 
 
 def table(name: str) -> Table:
