@@ -1,12 +1,13 @@
 """Recordings of any length: a network that sees one size of window hears them whole, and words get their times.
 
-Letters: F frames of features, W frames of a window, T steps (F / stride), V symbols of which 0 is the blank, P steps of a piece.
+Letters: F frames of features, W frames of a window, T steps (F / stride), V symbols of which 0 is the blank, P steps of
+a piece.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
@@ -53,12 +54,14 @@ def windowed(
         part[:size] = features[start : start + size]
     outputs = run(parts, real)
     # Each window answers from the middle of its overlap with the one before to that with the one after.
-    edges = [0, *((a + window + b) // 2 // stride for a, b in zip(starts, starts[1:], strict=False)), -(-count // stride)]
-    pieces = [
-        own[low - start // stride : high - start // stride]
-        for own, start, low, high in zip(outputs, starts, edges, edges[1:], strict=False)
-    ]
-    return np.concatenate(pieces)
+    inner = [(before + window + after) // 2 // stride for before, after in itertools.pairwise(starts)]
+    spans = itertools.pairwise([0, *inner, -(-count // stride)])
+    return np.concatenate(
+        [
+            own[low - start // stride : high - start // stride]
+            for own, start, (low, high) in zip(outputs, starts, spans, strict=True)
+        ]
+    )
 
 
 def pieces(logp: Float[np.ndarray, "T V"], longest: int) -> list[slice]:

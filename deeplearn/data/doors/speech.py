@@ -5,6 +5,7 @@ from typing import Literal
 
 from deeplearn.data.sets import voices
 from deeplearn.data.speech import Corpus
+from deeplearn.knobs import Amount, Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,9 +14,11 @@ class Data:
 
     name: Literal["voices", "mixed"] = "voices"
     """Sentences of a small grammar by the voices of espeak; `mixed` adds Asterisk's prompts, spoken and real."""
-    utterances: int = 8000
-    """How many sentences the voices of espeak say to learn from."""
-    held: int = 400
+    sentences: Count = 3000
+    """How many sentences of the grammar the voices of espeak say to learn from."""
+    phrases: Amount = 5000
+    """How many phrases with other words they say."""
+    held: Count = 400
     """How many they say for the test; half as many for validation, a quarter by the other engine."""
 
 
@@ -26,15 +29,17 @@ def load(data: Data, rate: int, seed: int) -> Corpus:
         DataError: names what is missing or cannot be read.
     """
     prompts = voices.asterisk(rate)
-    texts = voices.sentences("train", data.utterances, seed)
+    texts = [*voices.sentences("train", data.sentences, seed), *voices.phrases(data.phrases, seed)]
     real = []
     if data.name == "mixed":
-        half, spoken = data.utterances // 2, [utterance.text for utterance in prompts.train]
-        texts = texts[:half] + (spoken * (half // len(spoken) + 1))[:half]
-        real = [utterance for utterance in prompts.train for _ in range(6)]
+        texts += [utterance.text for utterance in prompts.train] * 4
+        real = prompts.train * 6
     return Corpus(
         train=[*voices.espeak("train", texts, rate, seed), *real],
-        valid=voices.espeak("valid", voices.sentences("valid", data.held // 2, 1), rate, 1),
+        valid={
+            "valid": voices.espeak("valid", voices.sentences("valid", data.held // 2, 1), rate, 1),
+            "valid_asterisk": prompts.valid,
+        },
         tests={
             "test": voices.espeak("test", voices.sentences("test", data.held, 2), rate, 2),
             "hibari": voices.hibari(voices.sentences("test", data.held // 4, 3), rate),
