@@ -167,7 +167,7 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     train = buckets(
         corpus.train, letters, most=SHAPES, step=step, batch=config.batch, seed=config.seed, name=corpus.name
     )
-    parts = {"valid": corpus.valid, **corpus.tests}
+    parts = {**corpus.valid, **corpus.tests}
     longest = -(-max(len(u.sound) for part in parts.values() for u in part) // step) * step
     print(f"shapes: training {train.described('sound')}, evaluations {longest} samples", file=sys.stderr)
     stored = io.BytesIO()
@@ -178,14 +178,14 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
         optimizer=optimizer.make(config.optimizer, config.steps),
         train=train,
         evaluations={
-            name: evaluation(part, config, letters, longest, model, final=name != "valid")
+            name: evaluation(part, config, letters, longest, model, final=name in corpus.tests)
             for name, part in parts.items()
         },
         assets={"ngram.npz": stored.getvalue()},
     )
 
 
-SMOKE = {"data.utterances": 64, "width": 16, "layers": 2}
+SMOKE = {"data.sentences": 64, "data.phrases": 0, "width": 16, "layers": 2}
 
 if __name__ == "__main__":
     run_file(__file__)

@@ -31,9 +31,10 @@ class Corpus:
     """Utterances to learn from, to choose by, and to be judged on."""
 
     train: Sequence[Utterance]
-    valid: Sequence[Utterance]
+    valid: Mapping[str, Sequence[Utterance]]
+    """Name -> utterances to choose by."""
     tests: Mapping[str, Sequence[Utterance]]
-    """Name -> utterances; every table shows all of them."""
+    """Name -> utterances to be judged on; every table shows all of them."""
     name: str
     credits: str = ""
     """Who recorded what, under which licence."""

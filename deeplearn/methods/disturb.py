@@ -29,6 +29,8 @@ class Disturb:
     """Faintest noise: so many dB below the speech."""
     loud: Annotated[float, Range(low=-100, high=100)] = 5.0
     """Loudest noise."""
+    band: Share = 0.5
+    """How often no more than a telephone's band of frequencies gets through."""
     throat: Rest = 0.18
     """Largest change of all frequencies, as a share (vocal-tract length perturbation, Jaitly & Hinton, 2013)."""
     pace: Rest = 0.15
@@ -62,7 +64,7 @@ def disturbed(
 
 def noisy(key: Array, x: Float[Array, "F K"], frames: Array, d: Disturb, mel: Mel) -> Float[Array, "F K"]:
     """Amplitudes in a random room, with noise of a random colour."""
-    has_room, fading, strength, noise, colour, level = jax.random.split(key, 6)
+    has_room, fading, strength, noise, colour, level, line, edge = jax.random.split(key, 8)
     real = (jnp.arange(x.shape[0]) < frames)[:, None]
     power = jnp.where(real, jnp.square(x), 0.0)
     length = max(int(d.echo * mel.rate / mel.hop), 1)
@@ -74,8 +76,12 @@ def noisy(key: Array, x: Float[Array, "F K"], frames: Array, d: Disturb, mel: Me
         power.T[..., None], tail[::-1], (1,), [(length, 0)], dimension_numbers=("NWC", "WIO", "NWC")
     )[..., 0].T
 
-    # From white to brown: power that falls with frequency, as that of most rooms and streets does.
     hertz = jnp.arange(float(x.shape[1])) * (mel.rate / mel.size)
+    low, high = jax.random.uniform(edge, (2,), minval=jnp.array([0.0, 3000.0]), maxval=jnp.array([400.0, 4000.0]))
+    passed = jax.nn.sigmoid((hertz - low) / 30) * jax.nn.sigmoid((high - hertz) / 30)
+    power *= jnp.where(jax.random.bernoulli(line, d.band), passed, 1.0)[None]
+
+    # From white to brown: power that falls with frequency, as that of most rooms and streets does.
     slope = (1 + hertz / 100) ** (-2 * jax.random.uniform(colour))
     hiss = jax.random.exponential(noise, x.shape) * slope[None]  # the power of a Gaussian's amplitude
     decibel = jax.random.uniform(level, minval=d.loud, maxval=d.quiet)

@@ -121,14 +121,15 @@ def levelled(x: Float[Array, "B T"], samples: Int[Array, "B"], level: float = 0.
 
 
 def normalised(x: Float[Array, "B F M"], frames: Int[Array, "B"]) -> Float[Array, "B F M"]:
-    """Each band of each row with mean 0 and deviation 1 over its real frames; zeros behind them.
+    """Each band of each row with mean 0, all of a row together with deviation 1, over its real frames; zeros behind.
 
-    Removes the loudness of the speaker and the colour of the microphone (cepstral mean and variance normalisation).
+    Removes the loudness of the speaker and the colour of the microphone. The deviation is not that of single bands: one
+    that the telephone cuts off would be noise as loud as speech.
     """
     real = (jnp.arange(x.shape[1])[None] < frames[:, None])[..., None]
-    mean = x.mean(1, keepdims=True, where=real)
-    deviation = x.std(1, keepdims=True, where=real)
-    return jnp.where(real, (x - mean) / (deviation + jnp.float32(0.1)), jnp.float32(0))  # 0.1: a silent band stays so
+    x = x - x.mean(1, keepdims=True, where=real)
+    deviation = jnp.sqrt(jnp.square(x).mean((1, 2), keepdims=True, where=real))
+    return jnp.where(real, x / jnp.maximum(deviation, jnp.float32(0.1)), jnp.float32(0))
 
 
 def amplitudes(log_mel: Float[Array, "*B F M"], mel: Mel, steps: int = 16) -> Float[Array, "*B F K"]:

@@ -22,14 +22,14 @@ def amplitude():
 
 
 def test_noise_has_the_level_it_is_asked_for(amplitude):
-    still = Disturb(room=0.0, quiet=10.0, loud=10.0)
+    still = Disturb(room=0.0, band=0.0, quiet=10.0, loud=10.0)
     found = jax.vmap(lambda key: noisy(key, amplitude, FRAMES, still, MEL))(KEYS)
     before, after = (float(jnp.square(x[..., :60, :]).sum(-1).mean()) for x in (amplitude, found))
     assert after / before == pytest.approx(1.1, rel=1e-3)
 
 
 def test_a_room_adds_a_tail_and_changes_nothing_before(amplitude):
-    echo = Disturb(room=1.0, quiet=300.0, loud=300.0)
+    echo = Disturb(room=1.0, band=0.0, quiet=300.0, loud=300.0)
     click = jnp.zeros_like(amplitude).at[20].set(1.0)
     found = noisy(KEYS[0], click, FRAMES, echo, MEL)
     np.testing.assert_allclose(found[:21], click[:21], atol=1e-6)

@@ -17,6 +17,7 @@ import numpy as np
 from deeplearn.data import audio
 from deeplearn.data.engines import Line, speak
 from deeplearn.data.package import deb
+from deeplearn.data.sets import bible
 from deeplearn.data.speech import Utterance, normalised
 
 
@@ -89,6 +90,20 @@ def sentences(which: str, count: int, seed: int) -> list[str]:
     return found
 
 
+def phrases(count: int, seed: int) -> list[str]:
+    """So many phrases of 2 to 9 words from a Bible (World English Bible, public domain), without names.
+
+    The grammar has a hundred words, which a network learns by heart; these teach it sounds.
+    """
+    found = set()
+    for verse in bible.edition("web").values():
+        for piece in re.split(r"[^A-Za-z' ]+", verse):
+            words = piece.split()
+            if 2 <= len(words) <= 9 and piece.strip()[1:] == piece.strip()[1:].lower():
+                found.add(normalised(piece))
+    return [str(text) for text in np.random.default_rng(seed).permutation(sorted(found))[:count]]
+
+
 def espeak(which: str, texts: Sequence[str], rate: int, seed: int) -> list[Utterance]:
     """The texts by the voices of one part, each at a speed, pitch and liveliness of its own."""
     rng, voices = np.random.default_rng(seed), {"train": TRAIN, "valid": VALID, "test": TEST}[which]
@@ -112,9 +127,10 @@ def hibari(texts: Sequence[str], rate: int) -> list[Utterance]:
 
 
 class Prompts(NamedTuple):
-    """The prompts of Asterisk; one in five is for testing only."""
+    """The prompts of Asterisk; a fifth is for testing only, a tenth for validation."""
 
     train: list[Utterance]
+    valid: list[Utterance]
     test: list[Utterance]
 
 
@@ -131,7 +147,7 @@ def asterisk(rate: int) -> Prompts:
     sounds = deb(f"{name}-wav", version, "2be3ea287d83299d143815fa804f11179a75b7affd4a758b98b55f5afc18a35d")
     table = texts / "usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"
     folder = sounds / "usr/share/asterisk/sounds/en_US_f_Allison"
-    found = Prompts([], [])
+    found = Prompts([], [], [])
     for line in gzip.decompress(table.read_bytes()).decode("utf-8", "replace").splitlines():
         name, _, text = line.partition(":")
         text = normalised(re.sub(r"\(.*?\)|\[.*?\]|<.*?>", "", text))
@@ -141,6 +157,6 @@ def asterisk(rate: int) -> Prompts:
         samples, _ = audio.read(path, rate)
         seconds = len(samples) / rate
         if 0.5 < seconds <= 8 and 4 < len(text) / seconds < 25:  # otherwise the text is not what is heard
-            side = found.test if zlib.crc32(text.encode()) % 5 == 0 else found.train
+            side = {0: found.test, 5: found.test, 1: found.valid}.get(zlib.crc32(text.encode()) % 10, found.train)
             side.append(Utterance(audio.pcm(samples), text, "Allison Smith"))
     return found
