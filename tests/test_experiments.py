@@ -210,6 +210,8 @@ def test_metrics_do_not_depend_on_the_evaluation_batch(case, learned):
     )
     assert again.keys() == learned.results.keys()
     for name, value in learned.results.items():
+        if case.experiment.task.couples and name.endswith("/loss"):
+            continue  # It compares the rows of a batch.
         close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6, err_msg=name)
         jax.tree.map(close, again[name], value)
 

@@ -35,7 +35,7 @@ class Embedder(nn.Module):
             )
         x = conv(2 * self.width, 1, 1, self.dtype, "narrow")(x)
         x = nn.relu(Normalise("batch", dtype=self.dtype, name="narrow_norm")(x, train=train))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x.reshape(len(x), -1))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x.reshape(x.shape[0], -1))
         x = nn.Dense(self.code, use_bias=False, dtype=self.dtype, name="head")(x)
         return Normalise("batch", name="head_norm")(x, train=train)
 
