@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKED = (
     "tensorflow tensorflow_datasets grain tyro tensorboardX sklearn matplotlib pandas PIL cattrs jinja2 tabulate "
-    "scipy.stats dm_pix"
+    "scipy.stats dm_pix pyarrow"
 )
 CORE = (
     ["deeplearn", "deeplearn.loop", "deeplearn.step", "deeplearn.cli", "deeplearn.data.source"]

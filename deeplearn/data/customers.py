@@ -1,27 +1,34 @@
 """Customers of a shop: purchases, what they say about each customer up to a day, and what came afterwards.
 
-    purchases = cdnow()                                   # or read_purchases("shop.csv")
+    purchases = cdnow()                                   # or read_purchases("shop.csv")[0]
     start, cut, end = halves(purchases)
     features = describe(purchases.between(start, cut), cut)   # to cluster on
     later = purchases.between(cut, end).spend()               # to judge by
 
-A customer who did not buy before the cut is not known then, and so not described.
+A customer who did not buy before the cut is not known then, and so not described. Returned goods (negative amounts or
+items) lower what was spent and bought, and are no purchases; a return of exactly what was bought undoes that purchase.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from deeplearn.data.csvtable import kind, read_csv, require
-from deeplearn.errors import DataError
+from deeplearn.data import csvtable
+from deeplearn.data.csvfile import read_header, where
+from deeplearn.data.csvtable import Kind, Reading, Schema, Table, kind, missing, require
+from deeplearn.errors import DataError, note
 
 FEATURES = ("purchases", "days since last", "days since first", "spend", "items")
 """What is known of each customer: frequency, recency, tenure, monetary value (Hughes, 1994) and items bought."""
 WEEK = np.timedelta64(7, "D")
+EVENTS: dict[str, Kind] = {"customer": "category", "date": "date", "amount": "number", "items": "number"}
+"""Columns of a file of purchases; `items` may be missing."""
+STRAY = 0.5, 0.01
+"""A gap of this share of the time is no pause of the shop where so few purchases lie behind it: a date is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +40,9 @@ class Purchases:
     day: np.ndarray
     """datetime64[D] [N]."""
     amount: np.ndarray
-    """float64 [N], in the shop's currency; returned goods may be negative."""
+    """float64 [N], in the shop's currency; negative for returned goods."""
     items: np.ndarray
-    """float64 [N], how many things were bought; 1 where the file does not say."""
+    """float64 [N], how many things were bought, negative for returned ones; 1 where the file does not say."""
     names: np.ndarray
     """str [C], the customers; also those without a purchase left."""
     name: str
@@ -44,16 +51,40 @@ class Purchases:
     def between(self, start: np.datetime64, stop: np.datetime64) -> "Purchases":
         """Those on days start <= day < stop; all customers keep their positions."""
         keep = (self.day >= start) & (self.day < stop)
-        return self._rows(keep)
+        return self.rows(keep)
 
     def of(self, customers: np.ndarray) -> "Purchases":
         """Those of the customers at these positions [M] alone, who then stand at 0..M-1."""
         place = np.full(len(self.names), -1, np.int32)
         place[customers] = np.arange(len(customers))
-        kept = self._rows(place[self.customer] >= 0)
+        kept = self.rows(place[self.customer] >= 0)
         return replace(kept, customer=place[kept.customer], names=self.names[customers])
 
-    def _rows(self, keep: np.ndarray) -> "Purchases":
+    @property
+    def returned(self) -> np.ndarray:
+        """Which are returns: bool [N]."""
+        return (self.amount < 0) | (self.items < 0)
+
+    def settled(self) -> "Purchases":
+        """Those that were not undone: a return of exactly what the customer bought goes, with the last such purchase.
+
+        What is returned after a day must not change what was known on it: take `between` first.
+        """
+        returned, kept = self.returned, np.ones(len(self.day), bool)
+        if not returned.any():
+            return self
+        open_: dict[tuple[int, float], list[int]] = {}
+        involved = np.flatnonzero(np.isin(self.customer, self.customer[returned]))
+        for row in involved[np.argsort(self.day[involved], kind="stable")]:
+            same = open_.setdefault((int(self.customer[row]), abs(float(self.amount[row]))), [])
+            if not returned[row]:
+                same.append(row)
+            elif same and self.amount[row] < 0:
+                kept[[row, same.pop()]] = False
+        return self.rows(kept)
+
+    def rows(self, keep: np.ndarray) -> "Purchases":
+        """Those at these positions, or where `keep` [N] is true."""
         return replace(self, **{name: getattr(self, name)[keep] for name in ("customer", "day", "amount", "items")})
 
     def spend(self) -> Float[np.ndarray, "C"]:
@@ -61,19 +92,75 @@ class Purchases:
         return np.bincount(self.customer, self.amount, len(self.names))
 
 
-def read_purchases(path: str | Path) -> Purchases:
-    """Purchases from a CSV file with the columns customer, date (2024-12-31), amount and, if you like, items.
+def holds_purchases(path: str | Path) -> bool:
+    """Whether a file holds purchases, by its columns; else it holds a table with one row a customer.
 
     Raises:
-        DataError: a column or a cell is missing or holds something else; names the file and the line.
+        DataError: the columns are those of purchases but for capitals.
     """
-    kinds = {"customer": "category", "date": "date", "amount": "number", "items": "number"}
-    needed = ("customer", "date", "amount")
-    table = read_csv(path, kinds, complete=kinds)
-    require(table, needed, path)
-    customer, day, amount = (table[name] for name in needed)
-    items = table.get("items", np.ones(len(day)))
-    return purchases_of(customer=customer, day=day, amount=amount, items=items, name=str(path))
+    header = read_header(path)
+    alike = {name.casefold(): name for name in header}
+    purchases = {"customer", "date", "amount"} <= alike.keys()
+    meant = [name for name in (EVENTS if purchases else ["customer"]) if name in alike and name not in header]
+    if meant:
+        found = ", ".join(alike[name] for name in meant)
+        raise DataError(f"{path} has the columns {found}; did you mean {', '.join(meant)}? Write them so")
+    return purchases
+
+
+def read_purchases(path: str | Path, how: Reading | Schema | None = None) -> tuple[Purchases, Schema]:
+    """(purchases from a CSV file with the columns customer, date, amount and, if you like, items; how it was read).
+
+    Args:
+        how: knobs, or how another file was read that this one is like.
+
+    Raises:
+        DataError: a column or a cell is missing or holds something else, or a date cannot be; names file and line.
+    """
+    header = read_header(path)
+    require(dict.fromkeys(header), ("customer", "date", "amount"), path)
+    unused = [name for name in header if name not in EVENTS]
+    table, schema = _read(path, how, EVENTS, EVENTS, unused)
+    customer, day, amount = (table[name] for name in ("customer", "date", "amount"))
+    _refuse_dates(day, path)
+    items = table.get("items", np.where(amount < 0, -1.0, 1.0))
+    found = purchases_of(customer=customer, day=day, amount=amount, items=items, name=str(path))
+    if returned := int(found.returned.sum()):
+        undone = (len(day) - len(found.settled().day)) // 2
+        note(f"note: {returned} of {len(day)} rows are returns, of which {undone} undo a purchase of the same amount")
+    if unused:
+        note(f"note: {path}: {', '.join(unused)} say nothing of a purchase and are left out")
+    return found, schema
+
+
+def _read(
+    path: str | Path,
+    how: Reading | Schema | None,
+    kinds: Mapping[str, Kind],
+    complete: Iterable[str],
+    unused: Iterable[str],
+) -> tuple[Table, Schema]:
+    """A table by knobs, without what is unused, or as another was read."""
+    if isinstance(how, Schema):
+        return csvtable.read_like(path, how, complete), how
+    reading = how or Reading()
+    return csvtable.read_table(path, replace(reading, drop=tuple({*reading.drop, *unused})), kinds, complete)
+
+
+def _refuse_dates(day: np.ndarray, path: str | Path) -> None:
+    """Raises DataError, with the line, where a purchase lies in the future or far from all others."""
+    if (future := day > np.datetime64("today") + np.timedelta64(1, "D")).any():  # it may be tomorrow elsewhere
+        row = int(future.argmax())
+        raise DataError(f"{where(path, row)}: {day[row]} lies in the future; correct the date or remove the line")
+    days = np.sort(day)
+    gap = np.diff(days)
+    if len(gap) and gap.max() > STRAY[0] * (days[-1] - days[0]) and gap.max() > 52 * WEEK:
+        early = day < days[gap.argmax() + 1]
+        lone = early if early.mean() < 0.5 else ~early
+        if lone.sum() <= max(1, STRAY[1] * len(day)):
+            row = int(lone.argmax())
+            years = int(gap.max() / WEEK / 52)
+            raise DataError(f"{where(path, row)}: {day[row]} lies {years} year(s) from all other purchases; correct it")
 
 
 def purchases_of(customer: np.ndarray, **columns: Any) -> Purchases:
@@ -96,8 +183,15 @@ def halves(purchases: Purchases) -> tuple[np.datetime64, np.datetime64, np.datet
 
 
 def known(purchases: Purchases) -> np.ndarray:
-    """Positions [M] of the customers with at least one purchase."""
-    return np.unique(purchases.customer)
+    """Positions [M] of the customers with at least one purchase that was not undone."""
+    left = purchases.settled()
+    return np.unique(left.customer[~left.returned])
+
+
+def counts(purchases: Purchases) -> Int[np.ndarray, "C"]:
+    """Purchases of every customer; returns are none."""
+    left = purchases.settled()
+    return np.bincount(left.customer[~left.returned], minlength=len(purchases.names))
 
 
 def describe(purchases: Purchases, cut: np.datetime64, *, stretch: float = 1.0) -> Float[np.ndarray, "C F"]:
@@ -107,14 +201,15 @@ def describe(purchases: Purchases, cut: np.datetime64, *, stretch: float = 1.0) 
         stretch: so many days a day counts: 2 makes customers who were watched for half a year look like those who
             were watched for a year, of whom one that bought at the beginning only is as long silent.
     """
-    count = len(purchases.names)
-    ago = (cut - purchases.day).astype(np.int64)
+    count, left = len(purchases.names), purchases.settled()
+    bought = left.rows(~left.returned)
+    ago = (cut - bought.day).astype(np.int64)
     last, first = np.full(count, np.inf), np.zeros(count)
-    np.minimum.at(last, purchases.customer, ago)
-    np.maximum.at(first, purchases.customer, ago)
-    frequency = np.bincount(purchases.customer, minlength=count)
-    items = np.bincount(purchases.customer, purchases.items, count)
-    spend = np.maximum(purchases.spend(), 0)
+    np.minimum.at(last, bought.customer, ago)
+    np.maximum.at(first, bought.customer, ago)
+    frequency = np.bincount(bought.customer, minlength=count)
+    items = np.maximum(np.bincount(left.customer, left.items, count), 0)
+    spend = np.maximum(left.spend(), 0)
     return np.stack([frequency, last * stretch, first * stretch, spend, items], axis=1)
 
 
@@ -127,33 +222,31 @@ def weekly(purchases: Purchases, cut: np.datetime64, weeks: int) -> Float[np.nda
     return np.maximum(sums, 0).reshape(-1, weeks)
 
 
-def columns_of(path: str | Path) -> list[str]:
-    """Names of the columns of a CSV file."""
-    return list(read_csv(path))
-
-
-def read_features(path: str | Path, columns: Sequence[str] = ()) -> tuple[list[str], list[str], np.ndarray]:
-    """(names [N], columns [F], values [N, F]) of a CSV file with one row a customer and numbers in its columns.
+def read_features(
+    path: str | Path, how: Reading | Schema | None = None
+) -> tuple[list[str], list[str], np.ndarray, Schema]:
+    """(names [N], columns [F], values [N, F], how it was read) of a CSV file with one row a customer.
 
     A column called customer gives the names, else the row numbers do; columns of text and dates are left out.
 
     Args:
-        columns: those a model was trained on; by default all that hold numbers.
+        how: knobs, or how another file was read, which says the columns.
 
     Raises:
         DataError: a column is missing or is not of numbers, or a cell is empty.
     """
-    if not columns:
-        found = read_csv(path, {"customer": "category"})
-        columns = [name for name, values in found.items() if kind(values) == "number"]
+    table, schema = _read(path, how, {"customer": "category"} if "customer" in read_header(path) else {}, (), ())
+    columns = [name for name, values in table.items() if kind(values) == "number"]
     if not columns:
         raise DataError(f"{path} has no column of numbers beside customer: add what is known of each customer")
-    kinds = {"customer": "category"} | dict.fromkeys(columns, "number")
-    table = read_csv(path, kinds, complete=columns)
-    require(table, columns, path)
+    for name in columns:
+        if (gone := missing(table[name])).any():
+            raise DataError(f"{where(path, gone.argmax())} has no {name!r}: fill it in or remove the line")
+    if left := [name for name in table if name not in columns and name != "customer"]:
+        note(f"note: {path}: {', '.join(left)} hold no numbers and are left out")
     values = np.stack([table[name] for name in columns], axis=1)
-    names = table.get("customer", np.arange(1, len(values) + 1)).astype(str)
-    return names.tolist(), list(columns), values
+    names = table["customer"].tolist() if "customer" in table else [str(row) for row in range(1, len(values) + 1)]
+    return names, columns, values, schema.only([*columns, "customer"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,15 +260,23 @@ class Scaling:
     deviation: list[float]
     days: int | None
     """How long purchases were watched; None where the columns do not come from purchases."""
+    schema: Schema | None = None
+    """How the user's file was read; None where it was none."""
 
 
-def fit_scaling(columns: Sequence[str], values: Float[np.ndarray, "N F"], *, log: bool, days: int | None) -> Scaling:
+def fit_scaling(
+    columns: Sequence[str],
+    values: Float[np.ndarray, "N F"],
+    *,
+    log: bool,
+    days: int | None,
+    schema: Schema | None = None,
+) -> Scaling:
     """The Scaling of these customers; a column that never changes becomes zero."""
     values = np.log1p(values) if log else values
     deviation = np.where(values.std(0) > 0, values.std(0), 1.0)
-    return Scaling(
-        columns=list(columns), log=log, mean=values.mean(0).tolist(), deviation=deviation.tolist(), days=days
-    )
+    mean = values.mean(0).tolist()
+    return Scaling(columns=list(columns), log=log, mean=mean, deviation=deviation.tolist(), days=days, schema=schema)
 
 
 def scaled(scaling: Scaling, values: Float[np.ndarray, "N F"]) -> Float[np.ndarray, "N F"]:
@@ -191,9 +292,9 @@ def read_like(path: str | Path, scaling: Scaling) -> tuple[list[str], Float[np.n
         DataError: the file is not of the kind that the scaling was fitted on, or something in it is wrong.
     """
     if scaling.days is None:
-        names, _, values = read_features(path, scaling.columns)
+        names, _, values, _ = read_features(path, scaling.schema)
         return names, values
-    purchases = read_purchases(path)
+    purchases, _ = read_purchases(path, scaling.schema)
     end = purchases.day.max() + np.timedelta64(1, "D")
     recent = purchases.between(end - np.timedelta64(scaling.days, "D"), end)
     recent = recent.of(known(recent))

@@ -8,6 +8,7 @@ import pytest
 
 from deeplearn.config import from_json, to_json
 from deeplearn.data import customers
+from deeplearn.data.csvtable import Reading
 from deeplearn.errors import DataError
 
 SHOP = """customer;date;amount;items
@@ -38,7 +39,7 @@ def random_purchases(count: int = 300) -> customers.Purchases:
 
 
 def test_features_equal_a_count_by_hand(tmp_path):
-    shop = customers.read_purchases(write(tmp_path, SHOP))
+    shop, _ = customers.read_purchases(write(tmp_path, SHOP))
     assert shop.names.tolist() == ["ann", "bob", "cy"]
     features = customers.describe(
         shop.between(np.datetime64("2024-01-01"), np.datetime64("2024-02-26")), np.datetime64("2024-02-26")
@@ -70,14 +71,14 @@ def test_weeks_hold_all_the_spend():
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_the_separator_is_found(tmp_path, separator):
-    shop = customers.read_purchases(write(tmp_path, SHOP.replace(";", separator)))
+    shop, _ = customers.read_purchases(write(tmp_path, SHOP.replace(";", separator)))
     assert shop.amount.sum() == pytest.approx(142.5) and shop.items.sum() == 16
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (SHOP.replace("2024-01-20", "20.1.2024"), "line 4.*20.1.2024.*date"),
+        (SHOP.replace("2024-01-20", "soon"), "line 4.*soon.*date"),
         (SHOP.replace(";20;", ";;"), "line 3 has no 'amount'"),
         (SHOP.replace(";20;", ";twenty;"), "line 3.*twenty.*number"),
         (SHOP.replace("bob", ""), "line 3 has no 'customer'"),
@@ -92,21 +93,110 @@ def test_mistakes_name_the_line(tmp_path, text, message):
 
 def test_one_day_cannot_be_split(tmp_path):
     with pytest.raises(DataError, match="spans 1 day"):
-        customers.halves(customers.read_purchases(write(tmp_path, "customer,date,amount\na,2024-01-01,3\n")))
+        customers.halves(customers.read_purchases(write(tmp_path, "customer,date,amount\na,2024-01-01,3\n"))[0])
 
 
-def test_tables_of_features(tmp_path):
-    path = write(tmp_path, "customer,age,town,visits\nann,30,Rome,2\nbob,40,Bonn,5\n")
-    names, columns, values = customers.read_features(path)
-    assert (names, columns) == (["ann", "bob"], ["age", "visits"])
+def test_tables_of_features(tmp_path, capsys):
+    path = write(tmp_path, "customer,age,town,visits\n007,30,Rome,2\n12e5,40,Bonn,5\n")
+    names, columns, values, schema = customers.read_features(path)
+    assert (names, columns) == (["007", "12e5"], ["age", "visits"])  # names are text, whatever they look like
     np.testing.assert_array_equal(values, [[30, 2], [40, 5]])
-    assert customers.read_features(path, ["visits"])[2].tolist() == [[2], [5]]
-    with pytest.raises(DataError, match="no column 'income'"):
-        customers.read_features(path, ["income"])
-    with pytest.raises(DataError, match=r"line 2.*Rome.*number"):
-        customers.read_features(path, ["town"])
+    assert "town hold no numbers and are left out" in capsys.readouterr().err
+    assert customers.read_features(path, Reading(drop=("age",)))[2].tolist() == [[2], [5]]
+    again = write(tmp_path, "visits,note,age,customer\n3,1,31,eve\n5,x,41,9\n")
+    assert customers.read_features(again, schema)[:2] == (["eve", "9"], ["age", "visits"])
+    for text, message in (
+        ("customer,age\n1,2\n", "no column 'visits'"),
+        ("customer,age,visits\n1,2,Rome\n", "line 2.*Rome.*number"),
+        ("customer,age,visits\n1,2,\n", "line 2 has no 'visits'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            customers.read_features(write(tmp_path, text), schema)
     with pytest.raises(DataError, match="no column of numbers"):
         customers.read_features(write(tmp_path, "customer,town\nann,Rome\n"))
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("customer,date,amount", True),
+        ("amount,customer,note,date,items", True),
+        ("customer,age", False),
+        ("age,income", False),
+        ("Amount,age", False),
+        ("Customer,Date,Amount,Items", "Customer, Date, Amount, Items; did you mean customer, date, amount, items"),
+        ("customer,DATE,amount", "DATE; did you mean date"),
+        ("Customer,age", "Customer; did you mean customer"),
+    ],
+)
+def test_purchases_are_known_by_their_columns(tmp_path, header, found):
+    path = write(tmp_path, header + "\n")
+    if isinstance(found, bool):
+        assert customers.holds_purchases(path) is found
+    else:
+        with pytest.raises(DataError, match=found):
+            customers.holds_purchases(path)
+
+
+def test_ids_of_letters_and_digits_and_columns_that_are_not_used(tmp_path, capsys):
+    rows = "".join(
+        f"{'C' if i % 9 else ''}{i % 5},{1 + i % 28}.1.2024,{i},{'x' if i == 17 else i}\n" for i in range(99)
+    )
+    shop, _ = customers.read_purchases(write(tmp_path, "customer,date,amount,till\n" + rows))
+    assert len(shop.names) == 10 and str(shop.day[0]) == "2024-01-01"
+    assert "till say nothing of a purchase" in capsys.readouterr().err
+
+
+RETURNS = (
+    SHOP
+    + """ann;2024-03-01;-100;-9
+bob;2024-03-02;-5;-1
+dan;2024-03-02;-5;-7
+"""
+)
+
+
+def test_returns_lower_what_was_bought_and_are_no_purchases(tmp_path, capsys):
+    shop, _ = customers.read_purchases(write(tmp_path, RETURNS))
+    assert "3 of 8 rows are returns, of which 1 undo a purchase" in capsys.readouterr().err
+    cut = np.datetime64("2024-03-03")
+    there = customers.known(shop)
+    assert shop.names[there].tolist() == ["ann", "bob", "cy"]  # dan has only returned
+    features = customers.describe(shop.of(there), cut)
+    np.testing.assert_allclose(features, [[2, 43, 62, 15.5, 2], [1, 60, 60, 15, 1], [1, 12, 12, 7, 3]])
+    before = customers.describe(shop.between(shop.day.min(), np.datetime64("2024-03-01")).of(there), cut)
+    assert before[0, 0] == 3  # what is undone later was not undone yet
+
+
+def test_features_are_finite_whatever_is_returned(tmp_path):
+    shop, _ = customers.read_purchases(write(tmp_path, SHOP.replace("2024-02-20;7;3", "2024-02-20;-7;-300")))
+    features = customers.describe(shop.of(customers.known(shop)), np.datetime64("2024-03-01"))
+    assert np.isfinite(np.log1p(features)).all() and (features >= 0).all()
+
+
+def test_without_purchases_that_were_undone_nothing_else_changes():
+    shop = random_purchases()
+    twice = customers.Purchases(
+        **vars(shop)
+        | {
+            "customer": np.r_[shop.customer, shop.customer[:50], shop.customer[:50]],
+            "day": np.r_[shop.day, shop.day[:50], shop.day[:50] + 1],
+            "amount": np.r_[shop.amount, shop.amount[:50] + 1000, -shop.amount[:50] - 1000],
+            "items": np.r_[shop.items, shop.items[:50], -shop.items[:50]],
+        }
+    )
+    cut = shop.day.max() + 5
+    np.testing.assert_allclose(customers.describe(twice, cut), customers.describe(shop, cut))
+    np.testing.assert_array_equal(customers.counts(twice), customers.counts(shop))
+
+
+@pytest.mark.parametrize(
+    ("date", "message"),
+    [("2204-05-06", "line 4: 2204-05-06 lies in the future"), ("1970-01-01", r"line 4: 1970-01-01 lies 5\d year")],
+)
+def test_dates_that_cannot_be_are_refused_with_their_line(tmp_path, date, message):
+    with pytest.raises(DataError, match=message):
+        customers.read_purchases(write(tmp_path, SHOP.replace("2024-01-20", date)))
 
 
 def test_scaling_survives_json_and_a_users_file(tmp_path):

@@ -76,7 +76,7 @@ def test_nothing_after_the_middle_is_learnt_from(tmp_path):
 
 def test_the_lesson_is_the_first_half_and_what_followed(tmp_path):
     path = shop(tmp_path / "shop.csv")
-    examples, purchases = load(Data(path=path)), customers.read_purchases(path)
+    examples, (purchases, _) = load(Data(path=path)), customers.read_purchases(path)
     start, cut, _ = customers.halves(purchases)
     middle = start + (cut - start) // 2
     past = purchases.between(start, cut)

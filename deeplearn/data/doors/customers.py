@@ -8,13 +8,14 @@ from typing import Literal
 import numpy as np
 
 from deeplearn.data import customers, images
+from deeplearn.data.csvtable import Reading, Schema
 from deeplearn.data.customers import Scaling
 from deeplearn.data.sets.cdnow import cdnow
 from deeplearn.data.sets.digits import digits, mnist5k
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
+class Data(Reading):
     """Which examples to group."""
 
     name: Literal["cdnow", "digits", "mnist5k"] = "cdnow"
@@ -74,11 +75,10 @@ def load(data: Data) -> Examples:
         DataError: a file cannot be read or is wrong; names the line.
     """
     if data.path is not None:
-        header = customers.columns_of(data.path)
-        if {"customer", "date", "amount"} <= set(header):
-            return _buyers(customers.read_purchases(data.path))
-        _, columns, values = customers.read_features(data.path)
-        scaling = customers.fit_scaling(columns, values, log=False, days=None)
+        if customers.holds_purchases(data.path):
+            return _buyers(*customers.read_purchases(data.path, data))
+        _, columns, values, schema = customers.read_features(data.path, data)
+        scaling = customers.fit_scaling(columns, values, log=False, days=None, schema=schema)
         return Examples(name=str(data.path), image=_signal(scaling, values), scaling=scaling, values=values)
     if data.name == "cdnow" and data.tfds is None:
         return _buyers(cdnow())
@@ -95,13 +95,13 @@ def _labelled(data: Data) -> images.Splits:
     return tfds.images(data.tfds)
 
 
-def _buyers(purchases: customers.Purchases) -> Examples:
+def _buyers(purchases: customers.Purchases, schema: Schema | None = None) -> Examples:
     start, cut, end = customers.halves(purchases)
     past = purchases.between(start, cut)
     there = customers.known(past)
     values = customers.describe(past.of(there), cut)
     days = int((cut - start).astype(int))
-    scaling = customers.fit_scaling(customers.FEATURES, values, log=True, days=days)
+    scaling = customers.fit_scaling(customers.FEATURES, values, log=True, days=days, schema=schema)
     return Examples(
         name=purchases.name,
         image=_signal(scaling, values),
@@ -115,11 +115,10 @@ def _buyers(purchases: customers.Purchases) -> Examples:
 def _lesson(past: customers.Purchases, start: np.datetime64, cut: np.datetime64, scaling: Scaling) -> Lesson:
     middle = start + (cut - start) // 2
     first, second = past.between(start, middle), past.between(middle, cut)
-    known = np.isin(np.arange(len(past.names)), first.customer)
+    known = customers.counts(first) > 0
     before = _signal(scaling, customers.describe(first, middle, stretch=(cut - start) / (middle - start)))
     before[~known] = 0
-    count = np.bincount(second.customer, minlength=len(past.names))
-    after = np.log1p(np.stack([count, np.maximum(second.spend(), 0)], axis=1))
+    after = np.log1p(np.stack([customers.counts(second), np.maximum(second.spend(), 0)], axis=1))
     mean, deviation = after[known].mean(0), after[known].std(0)
     after = (after - mean) / np.where(deviation > 0, deviation, 1)
     return Lesson(known=known, before=before, after=after.astype(np.float32))
