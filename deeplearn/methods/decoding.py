@@ -74,7 +74,11 @@ def searchlight(
 
 
 def reliability(
-    means: Float[np.ndarray, "R C V"], noise: Float[np.ndarray, "N V"], runs: Shaped[np.ndarray, "N"], splits: int, seed: int
+    means: Float[np.ndarray, "R C V"],
+    noise: Float[np.ndarray, "N V"],
+    runs: Shaped[np.ndarray, "N"],
+    splits: int,
+    seed: int,
 ) -> float:
     """Spearman's correlation of the crossnobis distances of two halves of the runs, mean over random halves."""
     from deeplearn.methods.rsa import crossnobis, spearman

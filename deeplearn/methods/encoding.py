@@ -120,3 +120,33 @@ def predict(encoder: Encoder, products: Float[Array, "B M N"]) -> Float[Array, "
     """Responses to other stimuli, from their `kernels` with those that were learnt from."""
     weighted = encoder.dual[None] * encoder.shares.T[:, None]  # [B, N, V]
     return jnp.einsum("bmn,bnv->mv", products, weighted) + encoder.offset[None]
+
+
+def signal_share(values: Float[np.ndarray, "R N V"]) -> Float[np.ndarray, "V"]:
+    """Share of the variance of the mean of R repeats that is not noise: the highest R² a model can have."""
+    noise = values.var(0, ddof=1).mean(0) / len(values)
+    total = values.mean(0).var(0, ddof=1)
+    return np.clip(1 - noise / total, 0, 1)
+
+
+@partial(jax.jit, static_argnames="draws")
+def permutation_p(
+    predicted: Float[Array, "N V"], true: Float[Array, "N V"], key: Array, draws: int
+) -> Float[Array, "V"]:
+    """Of each voxel's correlation, against shuffled stimuli; right where held-out responses are exchangeable."""
+
+    def normal(values: Array) -> Array:
+        away = values - values.mean(0, keepdims=True)
+        return away / jnp.linalg.norm(away, axis=0, keepdims=True)
+
+    a, b = normal(predicted), normal(true)
+    seen = (a * b).sum(0)
+    shuffled = jax.lax.map(lambda key: (a * jax.random.permutation(key, b)).sum(0), jax.random.split(key, draws))
+    return (1 + (shuffled >= seen[None]).sum(0)) / (1 + draws)
+
+
+def scaled_features(features: Float[np.ndarray, "N ..."], learn: Int[np.ndarray, "T"]) -> Float[np.ndarray, "N F"]:
+    """Flat, in deviations of the rows learnt from, divided so that their squares sum to about one a stimulus."""
+    flat = features.reshape(len(features), -1)
+    flat = (flat - flat[learn].mean(0)) / (flat[learn].std(0) + 1e-6)
+    return (flat / np.sqrt(flat.shape[1])).astype(np.float32)

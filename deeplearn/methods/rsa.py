@@ -82,7 +82,7 @@ def cosine(a: Pairs, b: Pairs) -> Float[np.ndarray, "*any"]:
 
 
 def tau_a(a: Float[np.ndarray, "P"], b: Float[np.ndarray, "P"]) -> float:
-    """Kendall's: how many more pairs of entries are in the same order than not, of all; right where models have ties."""
+    """Kendall's: how many more pairs of entries are in the same order than not, of all; fair to ties."""
     from scipy.stats import kendalltau
 
     entries = [np.unique(values, return_counts=True)[1] for values in (a, b)]
@@ -139,3 +139,37 @@ def bootstrap(
 def chosen_by_others(scores: Float[np.ndarray, "S L"]) -> Int[np.ndarray, "S"]:
     """For each subject the layer that is best for the mean of the other subjects."""
     return (scores.sum(0) - scores).argmax(1)
+
+
+def reweighted(
+    features: Float[np.ndarray, "C F"],
+    target: Float[np.ndarray, "C C"],
+    learn: Int[np.ndarray, "T"],
+    held: Int[np.ndarray, "H"],
+    penalty: float,
+    components: int = 30,
+) -> Pairs:
+    """Dissimilarities of held-out stimuli: squared differences of components, whose weights >= 0 are fitted to others.
+
+    Components and weights come from the stimuli `learn` and their targets alone (Kaniuth & Hebart, 2022).
+    """
+    from scipy.optimize import nnls
+
+    mean, std = features[learn].mean(0), features[learn].std(0) + 1e-6
+    normal = (features - mean) / std
+    axes = np.linalg.svd(normal[learn], full_matrices=False)[2][:components]
+    code = normal @ axes.T
+    code /= np.sqrt((code[learn] ** 2).sum())
+
+    def apart(rows: np.ndarray) -> Float[np.ndarray, "P K"]:
+        first, second = np.triu_indices(len(rows), 1)
+        return (code[rows[first]] - code[rows[second]]) ** 2
+
+    inputs, wanted = apart(learn), ranked(pairs(target[np.ix_(learn, learn)]))
+    wanted = (wanted - wanted.mean()) / wanted.std()
+    # The constant may have either sign; the penalty pulls weights to zero as in ridge regression.
+    ones, width = np.ones((len(inputs), 1)), inputs.shape[1]
+    pull = np.sqrt(penalty * len(inputs)) * np.diag(inputs.std(0) + 1e-12)
+    matrix = np.block([[inputs, ones, -ones], [pull, np.zeros((width, 2))]])
+    weights = nnls(matrix, np.append(wanted, np.zeros(width)))[0]
+    return apart(held) @ weights[:width]

@@ -1,4 +1,4 @@
-"""Haxby et al. (2001): a person looks at faces, houses, cats, chairs, shoes, scissors, bottles and scrambled pictures."""
+"""Haxby et al. (2001): a person looks at faces, houses, cats, chairs, shoes, scissors, bottles, scrambled pictures."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from deeplearn.data.package import sdist
 
 
 def haxby() -> tuple[Path, Path, Path]:
-    """(volumes, mask, attributes) of one subject: half a slice through ventral temporal cortex, 530 voxels, 1,452 scans.
+    """(volumes, mask, attributes) of one subject: half a slice of ventral temporal cortex, 530 voxels, 1,452 scans.
 
     As the source archive of PyMVPA carries it; credit Haxby et al., Science 293, 2425 (2001). The pictures that were
     seen are not among it. Each line of the attributes is the condition and the run (of 12) of a volume.
