@@ -1,0 +1,132 @@
+"""What brains answered: volumes with conditions and runs, dissimilarities of images, or voxels that saw images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped, UInt8
+
+from deeplearn.data.nifti import read_nifti
+from deeplearn.data.sets.haxby import haxby
+from deeplearn.data.sets.images92 import Alike, images92
+from deeplearn.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which responses."""
+
+    name: Literal["haxby", "images92", "simulated"] = "haxby"
+    """Eight kinds of objects in ventral temporal cortex; 92 objects in IT (needs path); voxels made from a network."""
+    path: Path | None = None
+    """The folder of images92. Or your own instead: an .npz of responses [N, V], runs [N], and conditions [N] or stimuli
+    [N, H, W, 3] (uint8); or volumes (.nii, .nii.gz), with mask and attributes."""
+    mask: Path | None = None
+    """Own volumes: a volume that is positive in the voxels to take."""
+    attributes: Path | None = None
+    """Own volumes: a text with the condition and the run of each, line by line; rest is called rest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scans:
+    """Measurements of one subject under named conditions."""
+
+    name: str
+    values: Float[np.ndarray, "N V"]
+    conditions: Shaped[np.ndarray, "N"]
+    runs: Shaped[np.ndarray, "N"]
+    places: Int[np.ndarray, "V 3"] | None = None
+    """Where the voxels lie in the volume."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Viewed:
+    """Responses of one subject to images; regions and depths are known where they are simulated."""
+
+    name: str
+    images: UInt8[np.ndarray, "N H W 3"]
+    values: Float[np.ndarray, "N V"]
+    runs: Shaped[np.ndarray, "N"]
+
+
+def load(data: Data) -> Scans | Alike | Viewed:
+    """The responses that the knobs name; simulated ones need a network, and so another function.
+
+    Raises:
+        DataError: names the file, and the row, line or voxel that is wrong.
+        ConfigError: the knobs do not name a data set.
+    """
+    if data.path is not None and data.path.suffix == ".npz":
+        return read_arrays(data.path)
+    if data.path is not None and data.path.name.endswith((".nii", ".nii.gz")):
+        if data.mask is None or data.attributes is None:
+            raise ConfigError("volumes need --data.mask and --data.attributes, too.")
+        return read_scans(data.path, data.mask, data.attributes)
+    if data.name == "images92":
+        return images92(data.path)
+    if data.path is not None:
+        raise ConfigError(f"{data.path} is no .npz, .nii or .nii.gz; --data.name images92 takes a folder.")
+    return read_scans(*haxby(), name="haxby")
+
+
+def read_scans(volumes: Path, mask: Path, attributes: Path, name: str | None = None) -> Scans:
+    """The voxels of volumes [X, Y, Z, N] that the mask takes, and what the text says of each volume."""
+    values, taken = read_nifti(volumes), read_nifti(mask) > 0
+    if values.ndim != 4 or values.shape[:3] != taken.shape[:3]:
+        raise DataError(f"{mask} has the shape {taken.shape}, which are not the voxels of {volumes} {values.shape}.")
+    try:
+        lines = attributes.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {attributes} ({error}); give a text with a line a volume.") from error
+    rows = [line.split() for line in lines if line.strip()]
+    for number, row in enumerate(rows, start=1):
+        if len(row) < 2:
+            raise DataError(f"{attributes}, line {number}: write the condition and the run, as in: face 3.")
+    taken = taken.reshape(taken.shape[:3])
+    scans = Scans(
+        name=name or str(volumes),
+        values=values[taken].T.astype(np.float64),
+        conditions=np.array([row[0] for row in rows]),
+        runs=np.array([row[1] for row in rows]),
+        places=np.argwhere(taken),
+    )
+    _check(volumes, scans.values, {str(attributes): scans.conditions}, scans.runs)
+    return scans
+
+
+def read_arrays(path: Path) -> Scans | Viewed:
+    """An .npz; with `stimuli` for encoding models, with `conditions` for decoding."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path} ({error}); save it with numpy.savez.") from error
+    if missing := {"responses", "runs"} - set(arrays):
+        raise DataError(f"{path} lacks {' and '.join(sorted(missing))}; it holds {', '.join(arrays) or 'nothing'}.")
+    values, runs = arrays["responses"].astype(np.float64), arrays["runs"]
+    kinds = {kind: arrays[kind] for kind in ("stimuli", "conditions") if kind in arrays}
+    if len(kinds) != 1:
+        raise DataError(f"{path} holds {' and '.join(kinds) or 'neither stimuli nor conditions'}; save one of them.")
+    if values.ndim != 2:
+        raise DataError(f"{path}: responses have the shape {values.shape}; give [measurements, voxels].")
+    _check(path, values, kinds, runs)
+    if "stimuli" in kinds:
+        images = kinds["stimuli"]
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+            raise DataError(f"{path}: stimuli are {images.dtype} {images.shape}; give uint8 [N, height, width, 3].")
+        return Viewed(name=str(path), images=images, values=values, runs=runs)
+    return Scans(name=str(path), values=values, conditions=kinds["conditions"].astype(str), runs=runs)
+
+
+def _check(path: Path, values: np.ndarray, kinds: dict[str, np.ndarray], runs: np.ndarray) -> None:
+    for kind, own in {**kinds, "runs": runs}.items():
+        if len(own) != len(values):
+            raise DataError(f"{path} has {len(values)} measurements and {len(own)} {kind}; give one for each.")
+    bad = np.flatnonzero(~np.isfinite(values).all(0))
+    if len(bad):
+        row = int(np.flatnonzero(~np.isfinite(values[:, bad[0]]))[0])
+        shown = ", ".join(map(str, bad[:5]))
+        raise DataError(f"{path}: {len(bad)} voxels are not finite, such as {shown} (at row {row}); leave them out.")
+    if len(np.unique(runs)) < 2:
+        raise DataError(f"{path}: all measurements are of run {runs[0]}; give two runs or more, to hold one out.")

@@ -1,0 +1,152 @@
+"""Encoding models: voxels as linear functions of features of the stimuli, a ridge regression for each voxel, on device.
+
+All is done through kernels, products of N stimuli with each other: cost grows with the number of features once, and
+with the cube of N. Equal to himalaya (Dupré la Tour et al., 2022), whose banded ridge regression gives each group of
+features (a layer, a kind of feature) a share of its own (Nunez-Elizalde et al., 2019).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+
+Rows = tuple[Int[Array, "T"], Int[Array, "H"]]
+"""Row numbers of a fold: those learnt from, and those held out."""
+
+
+class Encoder(NamedTuple):
+    """A regression for each of V voxels on B bands of features of N stimuli."""
+
+    dual: Float[Array, "N V"]
+    """Weights of the stimuli: predictions are products with them, plus `offset`."""
+    offset: Float[Array, "V"]
+    shares: Float[Array, "V B"]
+    """What the products of each band are multiplied by."""
+    penalty: Float[Array, "V"]
+    score: Float[Array, "V"]
+    """R² of held-out stimuli, mean over folds, at the penalty and shares that were chosen by it."""
+
+
+def kernels(bands: Sequence[Float[Array, "N F"]], others: Sequence[Float[Array, "M F"]]) -> Float[Array, "B N M"]:
+    """Products of stimuli with others, band by band."""
+    return jnp.stack([a @ b.T for a, b in zip(bands, others, strict=True)])
+
+
+def folds_of(groups: Shaped[np.ndarray, "N"]) -> tuple[Rows, ...]:
+    """A fold for each group (a run), whose rows are held out together."""
+    return tuple((np.flatnonzero(groups != name), np.flatnonzero(groups == name)) for name in np.unique(groups))
+
+
+@jax.jit
+def encode(
+    products: Float[Array, "B N N"],
+    responses: Float[Array, "N V"],
+    folds: tuple[Rows, ...],
+    penalties: Float[Array, "A"],
+    shares: Float[Array, "G B"],
+) -> Encoder:
+    """For every voxel the penalty and the shares with the best held-out R², and then the regression on all stimuli.
+
+    Args:
+        products: `kernels` of the stimuli with themselves; of one band for plain ridge regression.
+        folds: over which R² is averaged; features and responses are centred by what each learns from.
+        shares: candidates; [[1]] for plain ridge regression.
+    """
+    voxels = responses.shape[1]
+
+    def scored(own: Float[Array, "B"]) -> Float[Array, "A V"]:
+        kernel = jnp.tensordot(own, products, 1)
+        return sum(_held_out(kernel, responses, *rows, penalties) for rows in folds) / len(folds)
+
+    def better(best: tuple[Array, Array, Array], number: Array) -> tuple[tuple[Array, Array, Array], None]:
+        score, penalty, which = best
+        own = scored(shares[number])
+        found = own.max(0)
+        keep = score >= found
+        chosen = penalties[own.argmax(0)]
+        return (jnp.maximum(score, found), jnp.where(keep, penalty, chosen), jnp.where(keep, which, number)), None
+
+    start = (jnp.full(voxels, -jnp.inf), jnp.zeros(voxels), jnp.zeros(voxels, jnp.int32))
+    start = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), start, (responses, penalties, start[2]))
+    (score, penalty, which), _ = jax.lax.scan(better, start, jnp.arange(len(shares)))
+
+    def solve(dual: Array, number: Array) -> tuple[Array, None]:
+        kernel = jnp.tensordot(shares[number], products, 1)
+        values, vectors = jnp.linalg.eigh(_centred(kernel, kernel))
+        target = responses - responses.mean(0)[None]
+        own = vectors @ ((vectors.T @ target) / (values[:, None] + penalty[None]))
+        return jnp.where((which == number)[None], own, dual), None
+
+    dual, _ = jax.lax.scan(solve, jnp.zeros_like(responses), jnp.arange(len(shares)))
+    means = products.mean(1)  # [B, N]: the products of the mean stimulus
+    offset = responses.mean(0) - jnp.einsum("bn,nv,vb->v", means, dual, shares[which])
+    return Encoder(dual, offset, shares[which], penalty, score)
+
+
+def _centred(kernel: Float[Array, "M N"], learnt: Float[Array, "N N"]) -> Float[Array, "M N"]:
+    """Products of features minus the mean of those learnt from, on both sides."""
+    rows, columns = kernel.mean(1, keepdims=True), learnt.mean(0, keepdims=True)
+    return kernel - rows - columns + learnt.mean()
+
+
+def _held_out(
+    kernel: Float[Array, "N N"],
+    responses: Float[Array, "N V"],
+    learn: Int[Array, "T"],
+    held: Int[Array, "H"],
+    penalties: Float[Array, "A"],
+) -> Float[Array, "A V"]:
+    """R² of the held-out rows for every penalty: one decomposition, and one product a penalty."""
+    inner = kernel[learn[:, None], learn[None]]
+    values, vectors = jnp.linalg.eigh(_centred(inner, inner))
+    mean = responses[learn].mean(0, keepdims=True)
+    target = vectors.T @ (responses[learn] - mean)
+    seen = _centred(kernel[held[:, None], learn[None]], inner) @ vectors
+    true = responses[held] - mean
+    spread = ((true - true.mean(0, keepdims=True)) ** 2).sum(0)
+
+    def explained(penalty: Array) -> Float[Array, "V"]:
+        left = true - (seen / (values + penalty)[None]) @ target
+        return 1 - (left**2).sum(0) / spread
+
+    return jax.lax.map(explained, penalties)
+
+
+def predict(encoder: Encoder, products: Float[Array, "B M N"]) -> Float[Array, "M V"]:
+    """Responses to other stimuli, from their `kernels` with those that were learnt from."""
+    weighted = encoder.dual[None] * encoder.shares.T[:, None]  # [B, N, V]
+    return jnp.einsum("bmn,bnv->mv", products, weighted) + encoder.offset[None]
+
+
+def signal_share(values: Float[np.ndarray, "R N V"]) -> Float[np.ndarray, "V"]:
+    """Share of the variance of the mean of R repeats that is not noise: the highest R² a model can have."""
+    noise = values.var(0, ddof=1).mean(0) / len(values)
+    total = values.mean(0).var(0, ddof=1)
+    return np.clip(1 - noise / total, 0, 1)
+
+
+@partial(jax.jit, static_argnames="draws")
+def permutation_p(
+    predicted: Float[Array, "N V"], true: Float[Array, "N V"], key: Array, draws: int
+) -> Float[Array, "V"]:
+    """Of each voxel's correlation, against shuffled stimuli; right where held-out responses are exchangeable."""
+
+    def normal(values: Array) -> Array:
+        away = values - values.mean(0, keepdims=True)
+        return away / jnp.linalg.norm(away, axis=0, keepdims=True)
+
+    a, b = normal(predicted), normal(true)
+    seen = (a * b).sum(0)
+    shuffled = jax.lax.map(lambda key: (a * jax.random.permutation(key, b)).sum(0), jax.random.split(key, draws))
+    return (1 + (shuffled >= seen[None]).sum(0)) / (1 + draws)
+
+
+def scaled_features(features: Float[np.ndarray, "N ..."], learn: Int[np.ndarray, "T"]) -> Float[np.ndarray, "N F"]:
+    """Flat, in deviations of the rows learnt from, divided so that their squares sum to about one a stimulus."""
+    flat = features.reshape(len(features), -1)
+    flat = (flat - flat[learn].mean(0)) / (flat[learn].std(0) + 1e-6)
+    return (flat / np.sqrt(flat.shape[1])).astype(np.float32)

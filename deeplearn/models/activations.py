@@ -1,0 +1,76 @@
+"""What the layers of an image network answer: of a pretrained one by name, or of a run of image classification."""
+
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from deeplearn.models.efficientnet import EfficientNetLite, Trunk
+from deeplearn.models.pretrained import Variables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A trained network, and what its images must look like."""
+
+    module: nn.Module
+    variables: Variables
+    shape: tuple[int, ...]
+    """[H, W, C] of its images."""
+    mean: tuple[float, ...] | float
+    """Of pixels in 0..1: what is subtracted from an image."""
+    std: tuple[float, ...] | float
+    """What the rest is divided by."""
+
+
+def layers(network: Network, x: Float[Array, "B H W C"]) -> list[tuple[str, Array]]:
+    """(name, activations [B, ...]) of each part of a network, from the input on."""
+    if isinstance(network.module, EfficientNetLite):
+        trunk = {name: leaves["trunk"] for name, leaves in network.variables.items()}
+        return list(Trunk().apply(trunk, x, train=False).items())
+    _, state = network.module.apply(
+        network.variables,
+        x,
+        train=False,
+        capture_intermediates=lambda module, _: len(module.path) == 1,
+        mutable=["intermediates"],
+    )
+    found = {name: own["__call__"][0] for name, own in state["intermediates"].items() if name != "__call__"}
+    return [(name, own) for name, own in found.items() if isinstance(own, jax.Array)]
+
+
+def features(
+    network: Network, images: UInt8[np.ndarray, "N H W 3"], side: int, batch: int = 32
+) -> dict[str, Float[np.ndarray, "N h w C"]]:
+    """Every layer's activations of all images, averaged over places to at most `side` x `side`."""
+    from PIL import Image
+
+    height, width, channels = network.shape
+    mode = "RGB" if channels == 3 else "L"
+    resized = [Image.fromarray(image).convert(mode).resize((width, height), Image.BICUBIC) for image in images]
+    pixels = np.stack([np.asarray(image, np.float32).reshape(network.shape) for image in resized]) / 255
+    pixels = ((pixels - np.asarray(network.mean)) / np.asarray(network.std)).astype(np.float32)
+    names: list[str] = []
+
+    @jax.jit
+    def answers(x: Array) -> list[Array]:
+        found = layers(network, x)
+        names[:] = [name for name, _ in found]
+        return [_pooled(own, side) for _, own in found]
+
+    padded = np.concatenate([pixels, np.zeros((-len(pixels) % batch, *network.shape), np.float32)])
+    parts = [jax.tree.map(np.asarray, answers(jnp.asarray(own))) for own in np.split(padded, len(padded) // batch)]
+    return {name: np.concatenate(own)[: len(pixels)] for name, own in zip(names, zip(*parts, strict=True), strict=True)}
+
+
+def _pooled(x: Array, side: int) -> Float[Array, "B h w C"]:
+    """Means over windows; where they do not fit, the last rows and columns are left out."""
+    if x.ndim == 3:
+        x = x[:, :, None]  # places in a row
+    if x.ndim == 2:
+        return x[:, None, None]
+    window = tuple(max(1, length // side) for length in x.shape[1:3])
+    return nn.avg_pool(x.astype(jnp.float32), window, window)

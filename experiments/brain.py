@@ -1,0 +1,358 @@
+"""Which layer of a deep network explains which part of the temporal lobe, and what a region tells apart.
+
+Three kinds of data. Volumes under named conditions (by default Haxby et al., 2001): conditions decoded in runs that
+were not learnt from, crossnobis distances (Walther et al., 2016), a searchlight. 92 images whose dissimilarities in IT
+are known (Kriegeskorte et al., 2008): every layer's similarity to them, the layer chosen by other subjects. Voxels that
+saw images: an encoding model for every voxel and layer (ridge regression); simulated ones say if the map is right.
+    deeplearn train brain
+    deeplearn train brain --preset images92 --data.path FOLDER      # its files: see the error without --data.path
+    deeplearn train brain --preset simulated
+    deeplearn train brain --preset images92 --data.path FOLDER --network runs/classification-...
+    deeplearn train brain --data.path own.npz                       # responses, runs, conditions or stimuli
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from deeplearn.cli import run_file
+from deeplearn.data.doors.responses import Alike, Data, Scans, Viewed, load
+from deeplearn.data.image_folder import read_image
+from deeplearn.data.sets import voxels
+from deeplearn.errors import ConfigError, UsageError
+from deeplearn.experiment import Run
+from deeplearn.methods import decoding, encoding, rsa
+from deeplearn.models import activations
+from deeplearn.trained import Trained
+from deeplearn.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Run):
+    """Knobs of the comparison with brains."""
+
+    data: Data = field(default_factory=Data)
+    network: str = "efficientnet-lite0"
+    """Whose layers: efficientnet-lite0 (trained on ImageNet), or the folder of a run of image classification."""
+    side: int = 7
+    """Places by places to which a layer's activations are averaged."""
+    draws: int = 200
+    """Of permutations, bootstraps and random halves."""
+    radius: float = 2.0
+    """Of the searchlight, in voxels."""
+    stimuli: int = 150
+    """Simulated: images of each of the four kinds."""
+    voxels: int = 40
+    """Simulated: of each of the five regions."""
+    penalties: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+    """Of ridge regressions and of reweighting, tried on data that are not tested on."""
+
+
+def network(config: Config) -> activations.Network:
+    """The network by name or run folder. Raises ConfigError where the run has no classifier of images."""
+    from deeplearn import trained
+    from deeplearn.models import pretrained, zoo
+
+    if not Path(config.network).exists():
+        ready = pretrained.pretrained(config.network)
+        shape = (ready.size, ready.size, 3)
+        return activations.Network(
+            module=ready.module, variables=ready.variables, shape=shape, mean=ready.mean, std=ready.std
+        )
+    run = trained.load(Path(config.network))
+    if not isinstance(getattr(run.config, "model", None), zoo.Model) or run.fitted is None:
+        raise ConfigError(f"{config.network} is no run of image classification; give one, or efficientnet-lite0.")
+    module, fitted = zoo.build(run.config.model, len(run.fitted.classes)), run.fitted
+    return activations.Network(
+        module=module, variables=run.variables, shape=fitted.shape, mean=fitted.mean, std=fitted.std
+    )
+
+
+def responses(config: Config) -> Scans | Alike | Viewed | None:
+    """What the knobs name; None for voxels that are still to be simulated."""
+    return None if config.data.name == "simulated" and config.data.path is None else load(config.data)
+
+
+def main(config: Config, work: Workspace) -> Mapping[str, Any]:
+    """By the kind of the data; nothing is trained that is kept."""
+    match responses(config):
+        case Scans() as scans:
+            work.data(scans.name, {"values": scans.values})
+            return decoded(config, scans, work)
+        case Alike() as alike:
+            work.data(alike.name, {"images": alike.images})
+            return compared(config, alike, work)
+        case Viewed() as viewed:
+            work.data(viewed.name, {"values": viewed.values})
+            layers = activations.features(network(config), viewed.images, config.side)
+            found = mapped(config, layers, viewed.values.astype(np.float32), viewed.runs)
+            work.keep({"map.json": {"layers": list(layers), "scores": found.tolist()}})
+            return {"encoding/R2": float(np.median(found.max(0)))}
+    return simulated(config, work)
+
+
+def parts(scans: Scans) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """(mean patterns [R, C, V], noise [N, V], runs [N], names of conditions); rest, where there is any, scales runs."""
+    rest = scans.conditions == "rest"
+    values = decoding.detrended(scans.values, scans.runs, rest if rest.any() else np.ones(len(rest), bool))
+    means, noise = decoding.patterns(values, scans.runs, scans.conditions)
+    names = np.unique(scans.conditions)
+    return means[:, names != "rest"], noise, scans.runs, names[names != "rest"].tolist()
+
+
+def decoded(config: Config, scans: Scans, work: Workspace) -> dict[str, Any]:
+    means, noise, runs, names = parts(scans)
+    taken, rng = decoding.left_out_runs(means, noise, runs), np.random.default_rng(config.seed)
+    # Under no signal the conditions of a run can be exchanged: their order is shuffled run by run.
+    shuffled = [np.array([own[rng.permutation(len(own))] for own in means]) for _ in range(max(config.draws // 10, 1))]
+    chance = [decoding.accuracy(decoding.left_out_runs(own, noise, runs)) for own in shuffled]
+    distances = rsa.crossnobis(means @ rsa.whitening(noise))
+    white = rsa.whitening(noise)
+    centres = white @ (means.mean(0) @ white).T  # [V, C]: linear discriminants of all runs, for prediction
+    offset = -((means.mean(0) @ white) ** 2).sum(1) / 2
+    kept = {"names": names, "distances": distances.tolist(), "weights": centres.tolist(), "offset": offset.tolist()}
+    if scans.places is not None:
+        light = decoding.searchlight(means, noise, runs, scans.places, config.radius)
+        kept |= {"places": scans.places.tolist(), "searchlight": light.tolist()}
+    work.keep({"scans.json": kept})
+    table = np.zeros((len(names), len(names)))
+    np.add.at(table, (np.tile(np.arange(len(names)), len(taken)), taken.ravel()), 1)
+    return {
+        "test/accuracy": decoding.accuracy(taken),
+        "test/shuffled": float(np.mean(chance)),
+        "rdm/reliability": decoding.reliability(means, noise, runs, config.draws // 4, config.seed),
+        "test/confusion": table,
+    }
+
+
+def compared(config: Config, alike: Alike, work: Workspace) -> dict[str, Any]:
+    layers = activations.features(network(config), alike.images, config.side)
+    flat = {name: own.reshape(len(own), -1).astype(np.float64) for name, own in layers.items()}
+    models = np.array([rsa.correlation_distance(own) for own in flat.values()])
+    subjects = rsa.pairs(alike.rdms)
+    scores = np.array([rsa.spearman(subjects, model) for model in models]).T  # [S, L]
+    chosen = rsa.chosen_by_others(scores)
+    draws = rsa.bootstrap(subjects, models, draws=config.draws, seed=config.seed)
+    ceiling = rsa.ceiling(subjects)
+    best = int(np.bincount(chosen).argmax())
+    work.keep(
+        {
+            "alike.json": {
+                "layers": list(layers),
+                "scores": scores.mean(0).tolist(),
+                "low": np.quantile(draws, 0.025, axis=0).tolist(),
+                "high": np.quantile(draws, 0.975, axis=0).tolist(),
+                "ceiling": [float(ceiling.low.mean()), float(ceiling.high.mean())],
+                "brain": rsa.square(rsa.ranked(subjects).mean(0)).tolist(),
+                "model": rsa.square(rsa.ranked(models[best])).tolist(),
+                "chosen": [list(layers)[number] for number in chosen],
+            }
+        }
+    )
+    both, weighted = held_out(config, alike.rdms, list(flat.values()))
+    return {
+        "rsa/layer": float(scores[np.arange(len(scores)), chosen].mean()),
+        "rsa/layer, new stimuli": both,
+        "rsa/reweighted, new stimuli": weighted,
+    }
+
+
+def held_out(config: Config, rdms: Float[np.ndarray, "S C C"], flat: list[np.ndarray]) -> tuple[float, float]:
+    """(the best layer, the best reweighted layer) for a new subject and new stimuli, mean over subjects and halves.
+
+    Layers and penalties are chosen by the other subjects' similarity on the half that is not tested.
+    """
+    rng, count = np.random.default_rng(config.seed), rdms.shape[1]
+    models = [rsa.square(rsa.correlation_distance(own)) for own in flat]
+    plain, weighted = [], []
+    for _ in range(4):
+        learn, held = np.array_split(rng.permutation(count), 2)
+        inner, outer = np.array_split(learn, 2)
+        for subject, own in enumerate(rdms):
+            others = rsa.square(rsa.ranked(rsa.pairs(np.delete(rdms, subject, axis=0))).mean(0))
+            cut = lambda matrix, rows: rsa.pairs(matrix[np.ix_(rows, rows)])  # noqa: E731
+            layer = max(models, key=lambda model: rsa.spearman(cut(others, learn), cut(model, learn)))
+            plain.append(rsa.spearman(cut(own, held), cut(layer, held)))
+            _, features, penalty = max(
+                (
+                    rsa.spearman(rsa.reweighted(features, others, inner, outer, penalty), cut(others, outer)),
+                    number,
+                    penalty,
+                )
+                for number, features in enumerate(flat)
+                for penalty in config.penalties[1::2]
+            )
+            found = rsa.reweighted(flat[features], others, learn, held, penalty)
+            weighted.append(rsa.spearman(cut(own, held), found))
+    return float(np.mean(plain)), float(np.mean(weighted))
+
+
+def mapped(config: Config, layers: Mapping[str, np.ndarray], values: np.ndarray, runs: np.ndarray) -> np.ndarray:
+    """Held-out R² [L, V] of ridge regressions from each layer to each voxel."""
+    folds, penalties = encoding.folds_of(runs), jnp.asarray(config.penalties, jnp.float32)
+    found = []
+    for own in layers.values():
+        band = [jnp.asarray(encoding.scaled_features(own, np.arange(len(own))))]
+        model = encoding.encode(
+            encoding.kernels(band, band), jnp.asarray(values), folds, penalties, jnp.ones((1, 1), jnp.float32)
+        )
+        found.append(np.asarray(model.score))
+    return np.array(found)
+
+
+def simulated(config: Config, work: Workspace) -> dict[str, Any]:
+    """Whether the map finds the layers that voxels were made from, and how often it finds what is not there."""
+    images, kinds = voxels.stimuli(config.stimuli, 96, config.seed)
+    work.data("simulated", {"images": images})
+    layers = activations.features(network(config), images, config.side)
+    options = {"voxels": config.voxels, "repeats": 3, "seed": config.seed}
+    made = voxels.simulate(list(layers.values()), kinds, **options)
+    values, folds = made.values.mean(0), np.arange(len(images)) % 5
+    scores = mapped(config, layers, values, folds)
+    third = 3 * scores.argmax(0) // len(layers)
+    true = np.array([voxels.REGIONS[name][0] for name in made.region])
+    work.keep({"map.json": {"layers": list(layers), "scores": scores.tolist(), "region": made.region.tolist()}})
+    right = {f"map/{name}": float((third == true)[made.region == name].mean()) for name in voxels.REGIONS}
+    ceiling = encoding.signal_share(made.values)
+    noise = voxels.simulate(list(layers.values()), kinds, **options, signal=False).values.mean(0)
+    return {
+        "map/third": float((third == true).mean()),
+        **right,
+        "encoding/R2 of ceiling": float(np.median(scores.max(0) / np.maximum(ceiling, 0.05))),
+        "noise/significant": significant(config, layers, noise, folds),
+        "signal/significant": significant(config, layers, values, folds),
+    }
+
+
+def significant(config: Config, layers: Mapping[str, np.ndarray], values: np.ndarray, folds: np.ndarray) -> float:
+    """Share of voxels that the middle layer predicts in the first fold with p <= 0.05."""
+    learn, held = np.flatnonzero(folds > 0), np.flatnonzero(folds == 0)
+    band = jnp.asarray(encoding.scaled_features(list(layers.values())[len(layers) // 2], learn))
+    kernel = encoding.kernels([band[learn]], [band[learn]])
+    penalties, shares = jnp.asarray(config.penalties, jnp.float32), jnp.ones((1, 1), jnp.float32)
+    model = encoding.encode(kernel, jnp.asarray(values[learn]), encoding.folds_of(folds[learn]), penalties, shares)
+    found = encoding.predict(model, encoding.kernels([band[held]], [band[learn]]))
+    p = encoding.permutation_p(found, jnp.asarray(values[held]), jax.random.key(config.seed), config.draws)
+    return float((p <= 0.05).mean())
+
+
+def baseline(config: Config) -> dict[str, dict[str, Any]]:
+    """A linear SVM on the same runs; or pixels, categories, and the other subjects."""
+    data = responses(config)
+    if isinstance(data, Scans):
+        from sklearn.svm import SVC
+
+        means, _, _, names = parts(data)
+        labels = np.arange(len(names))
+        hits = []
+        for run in range(len(means)):
+            learnt = np.delete(means, run, axis=0)
+            machine = SVC(kernel="linear").fit(learnt.reshape(-1, means.shape[-1]), np.tile(labels, len(learnt)))
+            hits.append((machine.predict(means[run]) == labels).mean())
+        return {"linear SVM": {"test/accuracy": float(np.mean(hits))}}
+    if isinstance(data, Alike):
+        subjects = rsa.pairs(data.rdms)
+        pixels = rsa.correlation_distance(data.images.reshape(len(data.images), -1).astype(np.float64))
+        models = {"pixels": pixels, **{name: rsa.pairs(own) for name, own in data.models.items()}}
+        ceiling = rsa.ceiling(subjects)
+        rows = {name: float(rsa.spearman(subjects, model).mean()) for name, model in models.items()}
+        rows |= {"the other subjects": float(ceiling.low.mean()), "all subjects": float(ceiling.high.mean())}
+        return {name: {"rsa/layer": value} for name, value in rows.items()}
+    return {}
+
+
+def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
+    """The conditions of patterns (.npy [N, V], scaled as in training), or how unlike images are for the chosen layer.
+
+    Raises:
+        UsageError: patterns have other voxels, or there are not two images.
+    """
+    if (trained.folder / "assets" / "scans.json").is_file():
+        known = trained.asset("scans.json")
+        weights, rows = np.array(known["weights"]), []
+        for path in inputs:
+            values = np.atleast_2d(np.load(path, allow_pickle=False))
+            if values.shape[1] != len(weights):
+                raise UsageError(f"{path} has {values.shape[1]} voxels; this run decodes {len(weights)}.")
+            best = (values @ weights + np.array(known["offset"])).argmax(1)
+            rows += [{"file": path, "pattern": row, "condition": known["names"][own]} for row, own in enumerate(best)]
+        return rows
+    if len(inputs) < 2:
+        raise UsageError("give two images or more: how unlike they are is what a layer says.")
+    images = [read_image(path, (224, 224), 3) for path in inputs]
+    layers = activations.features(network(trained.config), np.stack(images), trained.config.side)
+    name = trained.asset("alike.json")["chosen"][0] if "alike.json" in assets(trained) else list(layers)[-1]
+    distances = rsa.square(rsa.correlation_distance(layers[name].reshape(len(images), -1).astype(np.float64)))
+    pairs = np.argwhere(np.triu(np.ones_like(distances), 1))
+    return [
+        {"image": inputs[a], "other": inputs[b], "layer": name, "dissimilarity": float(distances[a, b])}
+        for a, b in pairs
+    ]
+
+
+def assets(trained: Trained) -> set[str]:
+    return {path.name for path in (trained.folder / "assets").iterdir()}
+
+
+def figures(trained: Trained, folder: Path) -> None:
+    """Matrices side by side, the layer curve with the band of the ceiling, and maps."""
+    from deeplearn.record.figures import bars, curves, images
+
+    place, there = folder / "figures", assets(trained)
+    if "scans.json" in there:
+        found = trained.asset("scans.json")
+        order = rsa.square(rsa.ranked(np.array(found["distances"])))
+        title = ", ".join(found["names"])
+        images([order / order.max()], place / "distances.svg", captions=[title], columns=1)
+        if "places" in found:
+            slices = on_slice(np.array(found["places"]), np.array(found["searchlight"]))
+            images(slices, place / "searchlight.svg", columns=1, title="accuracy of a searchlight, white is best")
+    if "alike.json" in there:
+        found = trained.asset("alike.json")
+        matrices = [np.array(found[name]) for name in ("brain", "model")]
+        captions = ["inferior temporal cortex", found["chosen"][0]]
+        images([own / own.max() for own in matrices], place / "matrices.svg", captions=captions, columns=2)
+        x = np.arange(len(found["layers"]))
+        low, high = (np.full(len(x), value) for value in found["ceiling"])
+        series = {
+            "layers, 95 % over subjects and stimuli": (x, found["scores"], found["low"], found["high"]),
+            "ceiling": (x, (low + high) / 2, low, high),
+        }
+        curves(series, place / "layers.svg", x=f"layer ({', '.join(found['layers'])})", y="Spearman's correlation")
+    if "map.json" in there:
+        found = trained.asset("map.json")
+        best, count = np.array(found["scores"]).argmax(0), len(found["layers"])
+        region = np.array(found.get("region", ["all voxels"] * len(best)))
+        counts = {name: np.bincount(best[region == name], minlength=count) for name in dict.fromkeys(region.tolist())}
+        series = {name: (np.arange(count), own / own.sum()) for name, own in counts.items()}
+        curves(series, place / "map.svg", x="layer", y="share of voxels it explains best", markers=True)
+        bars({name: float(own @ np.arange(count) / own.sum()) for name, own in counts.items()}, place / "depth.svg")
+
+
+def on_slice(places: np.ndarray, values: np.ndarray) -> list[np.ndarray]:
+    """A picture of each slice that holds voxels: dark where nothing was measured, brighter for larger values."""
+    pictures = []
+    for z in np.unique(places[:, 2]):
+        own = places[:, 2] == z
+        picture = np.zeros(places[:, :2].max(0) + 1)
+        picture[tuple(places[own, :2].T)] = 0.1 + 0.9 * (values[own] - values.min()) / np.ptp(values)
+        pictures.append(picture.T[::-1])
+    return pictures
+
+
+PRESETS = {
+    "haxby": Config(),
+    "images92": Config(data=Data(name="images92")),
+    "simulated": Config(data=Data(name="simulated")),
+}
+EXPECTED = {"test/accuracy": (0.906, 0.02), "rdm/reliability": (0.8, 0.05)}
+SMOKE = {"draws": 10, "radius": 1.0}
+
+if __name__ == "__main__":
+    run_file(__file__)
