@@ -84,7 +84,7 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
 
 
 def score(found: Detections, columns: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """COCO's numbers in the pictures' own pixels, and the average precision at half an overlap if all classes are one."""
+    """COCO's numbers in the pictures' own pixels, and the precision at half an overlap if all classes are one."""
     pairs = [*zip(*matched(found, columns), strict=True)]
     one = [(f._replace(label=np.zeros_like(f.label)), t._replace(label=np.zeros_like(t.label))) for f, t in pairs]
     agnostic = boxes.coco(*zip(*one, strict=True))
