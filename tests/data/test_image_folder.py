@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplearn.data.image_folder import folder, read_image
+from deeplearn.data import image_folder
+from deeplearn.data.doors import images as door
+from deeplearn.data.image_folder import files, folder, pictures_in, read_image
 from deeplearn.errors import DataError
 
 
@@ -55,6 +57,139 @@ def test_the_users_own_split_is_kept(tmp_path, validation):
                 save(tmp_path / split / name / f"{i}.png")
     sizes = [len(part.label) for part in folder(tmp_path, (4, 4))]
     assert sizes == ([10, 6, 2] if validation else [8, 2, 2])
+
+
+def layout(root, **counts):
+    """So many images of each of two classes in folders of these names."""
+    for split, count in counts.items():
+        for name in ("cat", "dog"):
+            for i in range(count):
+                save(root / split / name / f"{i}.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("counts", "sizes"),
+    [
+        (dict(train=10, val=5), [16, 10, 4]),
+        (dict(Train=10, Test=5), [16, 4, 10]),
+        (dict(training=10, testing=5), [16, 4, 10]),
+        (dict(train=10, val=5, test=4), [20, 10, 8]),
+        (dict(TRAIN=10, dev=5, Testing=4), [20, 10, 8]),
+    ],
+)
+def test_folders_of_a_split_are_no_classes_whatever_they_are_called(tmp_path, capsys, counts, sizes):
+    splits = folder(layout(tmp_path, **counts), (4, 4))
+    assert [len(part.label) for part in splits] == sizes
+    assert {part.classes for part in splits} == {("cat", "dog")}
+    assert ("a fifth of" in capsys.readouterr().err) == (len(counts) == 2)
+
+
+def test_a_split_that_is_not_clear_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"val and .*validation are both there"):
+        folder(layout(tmp_path / "a", train=5, val=5, validation=5), (4, 4))
+    with pytest.raises(DataError, match="holds val and test, but no train"):
+        folder(layout(tmp_path / "b", val=5, test=5), (4, 4))
+    for name in ("train", "car", "ship"):  # vehicles
+        for i in range(5):
+            save(tmp_path / f"c/{name}/{i}.png")
+    assert folder(tmp_path / "c", (4, 4)).train.classes == ("car", "ship", "train")
+
+
+def test_what_is_no_image_of_the_users_is_left_out_and_counted(pets, capsys):
+    clean = folder(pets, (4, 4))
+    for i in range(3):
+        save(pets / f"cat/.ipynb_checkpoints/{i}-checkpoint.png")
+        (pets / f"dog/._{i}.png").write_bytes(b"\x00\x05\x16\x07Mac OS X")
+    save(pets / "__MACOSX/cat/1.png")
+    save(pets / "stray.png")
+    (pets / "cat/list.TXT").write_text("1.png")
+    (pets / "cat/gone.png").symlink_to(pets / "nowhere.png")
+    (pets / "cat/up").symlink_to(pets)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        splits = folder(pets, (4, 4))
+    for a, b in zip(clean, splits, strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+    said = capsys.readouterr().err
+    assert "left out 1 .txt, 1 broken link(s), 5 hidden" in said and "1 image(s) outside of the class folders" in said
+
+
+def test_links_to_images_and_folders_are_followed(pets, tmp_path):
+    linked = tmp_path / "linked"
+    (linked / "cat").mkdir(parents=True)
+    for file in (pets / "cat").iterdir():
+        (linked / "cat" / file.name).symlink_to(file)
+    (linked / "dog").symlink_to(pets / "dog")
+    for a, b in zip(folder(pets, (4, 4)), folder(linked, (4, 4)), strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+
+
+@pytest.mark.parametrize("top", [255, 4095, 65535])
+@pytest.mark.parametrize("name", ["x.png", "x.tif"])
+def test_greys_of_any_depth_keep_their_range(tmp_path, top, name):
+    grey = np.linspace(0, top, 256).astype(np.int32 if name == "x.tif" else np.uint16)[None].repeat(16, 0)
+    Image.fromarray(grey).save(tmp_path / name)
+    np.testing.assert_allclose(read_image(tmp_path / name, (16, 256), 1)[0, :, 0], np.arange(256), atol=1)
+
+
+@pytest.mark.parametrize("values", [[0, 65536], [-1, 5]])
+def test_greys_that_no_depth_holds_are_refused(tmp_path, values):
+    Image.fromarray(np.array([values], np.int32)).save(tmp_path / "x.tif")
+    with pytest.raises(DataError, match=rf"its values reach from {values[0]} to {values[1]}"):
+        read_image(tmp_path / "x.tif", (4, 4), 1)
+
+
+def test_many_files_are_decoded_when_they_are_needed_and_are_the_same(pets, monkeypatch):
+    data = door.Data(path=pets, size=4)
+    eager = door.sources(data, batch=5, seed=3, choose=False)
+    read = []
+    original = image_folder.read_image
+    monkeypatch.setattr(image_folder, "read_image", lambda *a: read.append(a[0]) or original(*a))
+    monkeypatch.setattr(image_folder, "EAGER", 10)
+    monkeypatch.setattr(door, "MEASURED", 4)
+    late = door.sources(data, batch=5, seed=3, choose=False)
+    assert len(read) == 4 and late.pixels.shape == eager.pixels.shape and late.pixels.classes == eager.pixels.classes
+    for name in ("train", "held"):
+        a, b = (list(getattr(sources, name).once()) for sources in (eager, late))
+        for one, other in zip(a, b, strict=True):
+            for column in one:
+                np.testing.assert_array_equal(one[column], other[column])
+    before = len(read)
+    assert late.train.at(7)["image"].shape == (5, 4, 4, 1) and len(read) == before  # each file is decoded once
+    limited = door.sources(door.Data(path=pets, size=4, limit=6), batch=5, seed=3, choose=True)
+    assert limited.train.size == 6 and limited.held.size == 4
+    shown = door.held_images(data, 3, choose=False, most=3)
+    assert shown.image.shape == (3, 4, 4, 1)
+    print_ = late.train.fingerprint()
+    assert door.sources(data, batch=9, seed=4, choose=True).train.fingerprint() != print_
+    assert door.sources(data, batch=5, seed=3, choose=False).train.fingerprint() == print_
+    first = late.train.records.paths[0]
+    first.write_bytes(first.read_bytes() + b"more")
+    assert door.sources(data, batch=5, seed=3, choose=False).train.fingerprint() != print_
+
+
+def test_copies_among_many_files_are_reported_without_decoding(pets, monkeypatch):
+    monkeypatch.setattr(image_folder, "EAGER", 10)
+    for i in range(12):
+        (pets / f"dog/copy{i}.png").write_bytes((pets / "cat/0.png").read_bytes())
+    with pytest.warns(UserWarning, match=r"1 image\(s\) of pets/(test|validation) are in the training data too"):
+        files(pets, (4, 4))
+
+
+def test_pictures_to_look_at_may_be_folders_and_patterns(pets):
+    save(pets / "cat/.hidden.png")
+    assert pictures_in([str(pets / "cat")]) == sorted((pets / "cat").glob("[0-9].png"))
+    assert pictures_in([str(pets / "*" / "3.png"), str(pets / "dog/1.png")]) == [
+        pets / "cat/3.png",
+        pets / "dog/3.png",
+        pets / "dog/1.png",
+    ]
+    for nothing in ("*.gif", "nothing[0-9].png"):
+        with pytest.raises(DataError, match="stands for no file"):
+            pictures_in([str(pets / nothing)])
+    (pets / "odd[1].png").write_bytes((pets / "cat/0.png").read_bytes())  # a file of that very name
+    assert pictures_in([str(pets / "odd[1].png")]) == [pets / "odd[1].png"]
 
 
 def test_mixed_modes_sizes_and_suffixes(tmp_path):

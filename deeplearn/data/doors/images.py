@@ -1,6 +1,6 @@
 """Labelled images to learn from, and what of them is fixed before training: their shape, their scale, their classes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from deeplearn.data.image_folder import Folder, decoded, files, folder
 from deeplearn.data.images import Images, Splits, joined
 from deeplearn.data.sets.digits import digits, mnist5k
 from deeplearn.data.sets.mnist1d import mnist1d
@@ -18,6 +19,8 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation of red, green and blue in ImageNet, as everybody has used them since fb.resnet.torch (2016)."""
 EVALUATED_TOGETHER = 256
 """Images in a batch of an evaluation: larger ones are not faster on a CPU, and need more memory."""
+MEASURED = 1000
+"""Images whose mean and deviation stand for those of a folder of many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +30,7 @@ class Data:
     name: str = "digits"
     """digits, mnist5k, mnist1d, or a prepared TFDS set (deeplearn data list): mnist, cifar10, imagenet2012, ..."""
     path: Path | None = None
-    """Your own images instead: a folder of class folders, or of train/ and test/ folders of those."""
+    """Your own images instead: a folder of class folders, or of train, val and test folders of those."""
     size: Count | None = None
     """Side in pixels of your own images (32 by default) and of ImageNet crops (224)."""
     shuffled: bool = False
@@ -58,9 +61,7 @@ def load(data: Data, seed: int) -> Splits:
         DataError: names the folder or file that is missing or cannot be read.
     """
     if data.path is not None:
-        from deeplearn.data.image_folder import folder
-
-        return folder(data.path, (data.size or 32,) * 2, seed=seed)
+        return folder(data.path, _size(data), seed=seed)
     match data.name:
         case "digits":
             return digits(seed % 10 if data.shuffled else None)
@@ -97,10 +98,45 @@ def sources(data: Data, *, batch: int, seed: int, choose: bool) -> Sources:
         mean, std = ((0.5,) * 3,) * 2 if data.scale == "range" else IMAGENET
         pixels = Pixels(shape=(size, size, 3), mean=mean, std=std, classes=tfds.classes(data.name))
         return Sources(train, held, pixels)
-    splits = load(data, seed)
+    listed = None if data.path is None else files(data.path, _size(data), seed=seed)
+    if listed is not None and listed.large:
+        return _decoded_late(data, listed, batch=batch, seed=seed, choose=choose)
+    splits = load(data, seed) if listed is None else decoded(listed)
     part = training_part(data, splits, seed, choose=choose)
     held = splits.validation if choose else splits.test
     return Sources(part.source(batch, seed), held.source(EVALUATED_TOGETHER), measured(part, data.scale))
+
+
+def _size(data: Data) -> tuple[int, int]:
+    """(H, W) of own images."""
+    return (data.size or 32,) * 2
+
+
+def _decoded_late(data: Data, listed: Folder, *, batch: int, seed: int, choose: bool) -> Sources:
+    """The sources of a folder of many files; the mean and deviation are those of a thousand of its images."""
+    part = listed.train if choose or data.limit is not None else listed.train.joined(listed.validation)
+    order = np.random.default_rng(seed).permutation(len(part))
+    if data.limit is not None:
+        part = part.take(np.sort(order[: data.limit]))
+    held = listed.validation if choose else listed.test
+    pixels = measured(part.images(np.sort(order[order < len(part)][:MEASURED])))
+    return Sources(part.source(batch, seed), held.source(EVALUATED_TOGETHER), pixels)
+
+
+def compared(data: Data, seed: int) -> Splits:
+    """The images that classical competitors learn from and are judged on: own ones of 32 x 32 pixels at most."""
+    return load(replace(data, size=min(_size(data)[0], 32)) if data.path else data, seed)
+
+
+def held_images(data: Data, seed: int, *, choose: bool, most: int) -> Images:
+    """At most so many images of the part that is judged on, drawn by the seed."""
+    if data.path is None:
+        splits = load(data, seed)
+        held = splits.validation if choose else splits.test
+        return held.take(np.random.default_rng(seed).permutation(len(held.label))[:most])
+    listed = files(data.path, _size(data), seed=seed)
+    held = listed.validation if choose else listed.test
+    return held.images(np.random.default_rng(seed).permutation(len(held))[:most])
 
 
 def streamed(data: Data) -> bool:

@@ -1,0 +1,64 @@
+"""Files as a user means them: a folder or a pattern stands for the files in it, and hidden ones do not count."""
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from deeplearn.errors import DataError, note
+
+LEFTOVERS = {"__MACOSX"}
+"""Folders that archives of macOS bring along."""
+
+
+def below(root: str | Path, suffixes: Collection[str], *, say: bool = True) -> list[Path]:
+    """All files with one of these endings (".png") below a folder, sorted; links are followed, also those to folders.
+
+    What is left out is counted on standard error: hidden files and folders, broken links, files with other endings.
+    """
+    found, left, seen = [], Counter(), set()
+    for place, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(place)  # a link may lead back up
+        visible = [] if real in seen else [name for name in folders if not hidden(name)]
+        if real not in seen:
+            left["hidden"] += len(folders) - len(visible) + sum(map(hidden, names))
+            files = [Path(place, name) for name in names if not hidden(name)]
+            found += [file for file in files if file.suffix.lower() in suffixes and file.is_file()]
+            left.update(_why(file) for file in files if file.suffix.lower() not in suffixes or not file.is_file())
+        seen.add(real)
+        folders[:] = visible
+    if say and left.total():
+        note(f"{root}: left out " + ", ".join(f"{count} {why}" for why, count in sorted(left.items()) if count))
+    return sorted(found)
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder of that name is none of the user's."""
+    return name.startswith(".") or name in LEFTOVERS
+
+
+def expanded(inputs: Iterable[str], suffixes: Collection[str]) -> list[str]:
+    """Paths of files: those given, in place of a folder all below it, in place of a pattern (*.png) all that match.
+
+    Raises:
+        DataError: a folder or a pattern stands for no file.
+    """
+    found = []
+    for word in inputs:
+        own: Sequence[str] = [word]
+        if Path(word).is_dir():
+            own = [str(file) for file in below(word, suffixes)]
+        elif glob.has_magic(word) and not os.path.lexists(word):
+            own = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 (pathlib has none for absolute patterns)
+        if not own:
+            raise DataError(f"{word} stands for no file ({' '.join(sorted(suffixes))}); give another folder or pattern")
+        found += own
+    return found
+
+
+def _why(file: Path) -> str:
+    """Why a file is left out."""
+    if file.is_symlink() and not file.exists():
+        return "broken link(s)"
+    return f"{file.suffix.lower() or 'without an ending'}" if file.is_file() else "no regular file(s)"
