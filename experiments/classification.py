@@ -40,10 +40,6 @@ from deeplearn.trained import Trained
 
 TABLE = 100
 """Most classes whose confusions are counted: larger tables are not read by anybody."""
-SVM_EXAMPLES = 10_000
-"""Training images that the SVM learns from at most: its time grows with their square (50,000 take hours)."""
-SVM_VALUES = 1024
-"""Of larger images it learns from a quarter as many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,15 +117,13 @@ def held_out(config: Config) -> str:
 
 
 def baseline(config: Config) -> dict[str, dict[str, float]]:
-    """RBF-SVM and logistic regression on the same split; C and gamma are chosen on the validation part."""
+    """RBF-SVM and logistic regression on the same split; C and gamma are searched for on the validation part."""
     if images.streamed(config.data):
         return {}
     seeds = range(config.seed, config.seed + config.seeds) if config.data.shuffled else [config.seed]
     parts = [images.compared(config.data, seed) for seed in seeds]
-    most = SVM_EXAMPLES if parts[0].train.image[0].size <= SVM_VALUES else SVM_EXAMPLES // 4
     scores = {
-        name: [compete(settings, part, choose=config.choose, most=most) for part in parts]
-        for name, settings in classifiers().items()
+        name: [compete(name, one, part, choose=config.choose) for part in parts] for name, one in classifiers().items()
     }
     return {name: {f"{held_out(config)}/accuracy": float(np.mean(own))} for name, own in scores.items()}
 

@@ -58,12 +58,12 @@ def main(config: Config, work: Workspace) -> dict[str, float]:
 
 
 def baseline(config: Config) -> dict[str, dict[str, float]]:
-    """The SVM on the very same images of every size; its settings are chosen on the validation part."""
-    splits, settings = images.load(config.data, config.seed), classifiers()["RBF-SVM"]
+    """The SVM on the very same images of every size; its settings are searched for on the validation part."""
+    splits, one = images.load(config.data, config.seed), classifiers()["RBF-SVM"]
     scores = {}
     for size in sorted(config.sizes):
         part = images.training_part(at(config, size).data, splits, config.seed)
-        scores[f"test/accuracy at {size}"] = compete(settings, splits._replace(train=part), refit=False, most=size)
+        scores[f"test/accuracy at {size}"] = compete("RBF-SVM", one, splits._replace(train=part), refit=False)
     return {"RBF-SVM": scores}
 
 

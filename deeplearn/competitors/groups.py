@@ -1,10 +1,12 @@
 """What groups were made with before: k-means and Gaussian mixtures, of inputs, of linear forecasts, of a t-SNE map."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from deeplearn.competitors.search import Setting, Space, between, search
 from deeplearn.data.doors.customers import Examples, Lesson
 from deeplearn.methods import clustering
 
@@ -25,8 +27,9 @@ def methods(examples: Examples, clusters: int) -> dict[str, Method]:
     }
     lesson = examples.lesson
     if lesson is not None:
+        strength = searched_strength(lesson)
         found["ridge forecast + k-means"] = lambda rows, seed: of(
-            linear_forecast(points, lesson, rows), clustering.kmeans, rows, seed
+            linear_forecast(points, lesson, rows, strength), clustering.kmeans, rows, seed
         )
     if examples.label is not None:
         found["t-SNE + Gaussian mixture"] = lambda rows, seed: of(
@@ -35,10 +38,32 @@ def methods(examples: Examples, clusters: int) -> dict[str, Method]:
     return found
 
 
-def linear_forecast(points: clustering.Points, lesson: Lesson, rows: Int[np.ndarray, "M"]) -> Float[np.ndarray, "N D"]:
+def searched_strength(lesson: Lesson) -> float:
+    """The strength of ridge regression that forecasts a fifth of the known customers best.
+
+    Groups themselves have nothing to search by: labels judge them only.
+    """
+    rows = np.random.default_rng(0).permutation(np.flatnonzero(lesson.known))
+    before, after = (column[rows].reshape(len(rows), -1) for column in (lesson.before, lesson.after))
+    cut = len(rows) // 5
+
+    def loss(setting: Setting) -> float:
+        found = _ridge(before[cut:], after[cut:], setting["alpha"]).predict(before[:cut])
+        return float(((found - after[:cut]) ** 2).mean())
+
+    space = Space({"alpha": 1.0}, lambda rng: {"alpha": between(rng, 1e-2, 1e5)})
+    return search("ridge forecast", space, loss).setting["alpha"]
+
+
+def linear_forecast(
+    points: clustering.Points, lesson: Lesson, rows: Int[np.ndarray, "M"], strength: float
+) -> Float[np.ndarray, "N D"]:
     """Forecasts for all examples by ridge regression on the lesson of those at these rows."""
+    learnt = rows[lesson.known[rows]]
+    return _ridge(lesson.before[learnt].reshape(len(learnt), -1), lesson.after[learnt], strength).predict(points)
+
+
+def _ridge(before: Float[np.ndarray, "M F"], after: Float[np.ndarray, "M D"], strength: float) -> Any:
     from sklearn.linear_model import Ridge
 
-    learnt = rows[lesson.known[rows]]
-    before = lesson.before[learnt].reshape(len(learnt), -1)
-    return Ridge().fit(before, lesson.after[learnt]).predict(points)
+    return Ridge(alpha=strength).fit(before, after)

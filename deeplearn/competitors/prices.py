@@ -1,15 +1,26 @@
-"""What tables of prices are usually given to: boosted trees, a support-vector machine and ridge regression."""
+"""What tables of prices are usually given to: boosted trees, a support-vector machine and ridge regression.
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+LightGBM, XGBoost and CatBoost are measured, too, where they are installed.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float
 
-MOST_SUPPORT = 3000
-"""Rows that the support-vector machine learns from: its time grows with their square (three minutes for 12,000)."""
+from deeplearn.competitors.search import Setting, Space, between, one_thread, search, whole
+
 MOST_LEVELS = 255
 """Positions of a category that scikit-learn's boosted trees can take; those of larger ones count as numbers."""
+SEARCHED = 20_000
+"""Rows that settings are compared on at most."""
+KERNEL_WORK = 3e9
+"""Rows squared times columns that the support-vector machine learns from at most: about half a minute."""
+KERNEL_SEARCH = 1e8
+"""The same while settings are compared, where each is to take about a second."""
 
 
 class Regressor(Protocol):
@@ -20,42 +31,178 @@ class Regressor(Protocol):
     def predict(self, x: np.ndarray) -> np.ndarray: ...
 
 
+class Lesson(NamedTuple):
+    """Rows to learn from and to judge on, as a competitor sees them; the target is about 0 with a spread of 1."""
+
+    x: Float[np.ndarray, "N F+C"]
+    target: Float[np.ndarray, "N"]
+    held: Float[np.ndarray, "M F+C"]
+    numbers: int
+    """The first so many columns are numbers, the others positions of categories."""
+    cardinalities: Sequence[int]
+
+    @property
+    def levels(self) -> list[int]:
+        """Columns that trees take as categories."""
+        return [self.numbers + i for i, size in enumerate(self.cardinalities) if size <= MOST_LEVELS]
+
+
+class Competitor(NamedTuple):
+    """A method and its settings."""
+
+    space: Space
+    make: Callable[[Setting, Lesson], Regressor]
+    kernel: bool = False
+    """Its time grows with the square of the rows."""
+
+
 def design(columns: Mapping[str, np.ndarray]) -> Float[np.ndarray, "N F+C"]:
     """Numbers and positions of categories side by side."""
     return np.hstack([columns["number"], columns["category"].astype(np.float32)])
 
 
-def candidates(numbers: int, cardinalities: Sequence[int]) -> dict[str, list[Regressor]]:
-    """Each competitor with the settings to choose among; the target should be about 0 with a spread of 1."""
-    from sklearn.compose import make_column_transformer
+def competitors() -> dict[str, Competitor]:
+    """All that are installed."""
+    found = {
+        "HistGradientBoosting": Competitor(Space(HISTOGRAM, _histogram), _histogram_model),
+        "RBF-SVR": Competitor(Space(KERNEL, _kernel), _kernel_model, kernel=True),
+        "ridge": Competitor(Space({"alpha": 1.0}, lambda rng: {"alpha": between(rng, 1e-2, 1e4)}), _ridge_model),
+    }
+    optional = {"LightGBM": _lightgbm, "XGBoost": _xgboost, "CatBoost": _catboost}
+    for name, make in optional.items():
+        if importlib.util.find_spec(name.lower()) is not None:
+            found[name] = Competitor(Space(BOOSTED, _boosted), make)
+    return found
+
+
+def chosen(name: str, one: Competitor, lesson: Lesson, loss: Callable[[np.ndarray], float]) -> Setting:
+    """The best setting by the loss of its values for the held rows of an inner split."""
+    return search(name, one.space, lambda setting: loss(predicted(one, setting, lesson, few=True))).setting
+
+
+def predicted(one: Competitor, setting: Setting, lesson: Lesson, *, few: bool = False) -> Float[np.ndarray, "M"]:
+    """Values for the held rows; learnt from a random part of the others where all would take too long."""
+    most = SEARCHED if few else len(lesson.x)
+    if one.kernel:
+        work = KERNEL_SEARCH if few else KERNEL_WORK
+        most = min(most, int((work / sum((lesson.numbers, *lesson.cardinalities))) ** 0.5))
+    rows = np.random.default_rng(0).permutation(len(lesson.x))[:most]
+    with one_thread():
+        model = one.make(setting, lesson)
+        model.fit(lesson.x[rows], lesson.target[rows])
+        return np.asarray(model.predict(lesson.held), np.float64)
+
+
+HISTOGRAM = dict(
+    loss="squared_error",
+    learning_rate=0.1,
+    max_iter=100,
+    max_leaf_nodes=31,
+    min_samples_leaf=20,
+    l2_regularization=0.0,
+    max_features=1.0,
+)
+"""scikit-learn's own."""
+
+
+def _histogram(rng: np.random.Generator) -> Setting:
+    return dict(
+        loss=str(rng.choice(["squared_error", "absolute_error"])),
+        learning_rate=between(rng, 0.02, 0.2),
+        max_iter=whole(rng, 100, 1000),
+        max_leaf_nodes=whole(rng, 4, 48),
+        min_samples_leaf=whole(rng, 4, 60),
+        l2_regularization=between(rng, 1e-2, 10),
+        max_features=float(rng.uniform(0.15, 1)),
+    )
+
+
+def _histogram_model(setting: Setting, lesson: Lesson) -> Regressor:
     from sklearn.ensemble import HistGradientBoostingRegressor
-    from sklearn.linear_model import RidgeCV
-    from sklearn.pipeline import make_pipeline
+
+    return HistGradientBoostingRegressor(random_state=0, categorical_features=lesson.levels, **setting)
+
+
+KERNEL = {"C": 10.0, "epsilon": 0.05, "gamma": "scale"}
+
+
+def _kernel(rng: np.random.Generator) -> Setting:
+    # The library's "scale" is one over the columns (their deviations are 1 before the categories are spread out).
+    return dict(C=between(rng, 0.1, 100), epsilon=between(rng, 0.01, 0.2), gamma=between(rng, 1e-3, 0.1))
+
+
+def _flat(lesson: Lesson) -> Any:
+    """Numbers scaled, and each position of a category a column."""
+    from sklearn.compose import make_column_transformer
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    ends = slice(0, lesson.numbers), slice(lesson.numbers, lesson.numbers + len(lesson.cardinalities))
+    encoders = StandardScaler(), OneHotEncoder(handle_unknown="ignore")
+    return make_column_transformer(*((e, end) for e, end in zip(encoders, ends, strict=True) if end.stop > end.start))
+
+
+def _kernel_model(setting: Setting, lesson: Lesson) -> Regressor:
+    from sklearn.pipeline import make_pipeline
     from sklearn.svm import SVR
 
-    def flat() -> Any:
-        ends = slice(0, numbers), slice(numbers, numbers + len(cardinalities))
-        encoders = StandardScaler(), OneHotEncoder(handle_unknown="ignore")
-        return make_column_transformer(
-            *((encoder, end) for encoder, end in zip(encoders, ends, strict=True) if end.stop > end.start)
-        )
-
-    levels = [numbers + i for i, size in enumerate(cardinalities) if size <= MOST_LEVELS]
-    trees = dict(random_state=0, categorical_features=levels)
-    return {
-        "HistGradientBoosting": [
-            HistGradientBoostingRegressor(loss=loss, learning_rate=rate, max_iter=count, max_leaf_nodes=leaves, **trees)
-            for loss in ("squared_error", "absolute_error")
-            for rate, count, leaves in ((0.1, 100, 31), (0.05, 300, 15))  # first: the defaults
-        ],
-        "RBF-SVR": [make_pipeline(flat(), SVR(C=c, epsilon=0.05)) for c in (1.0, 10.0)],
-        "ridge": [make_pipeline(flat(), RidgeCV(np.logspace(-1, 4, 11)))],
-    }
+    return make_pipeline(_flat(lesson), SVR(**setting))
 
 
-def fit(name: str, model: Regressor, x: np.ndarray, target: Float[np.ndarray, "N"], seed: int = 0) -> None:
-    """Let the model learn; the support-vector machine from a random part."""
-    order = np.random.default_rng(seed).permutation(len(x))
-    rows = order[:MOST_SUPPORT] if name == "RBF-SVR" else order
-    model.fit(x[rows], target[rows])
+def _ridge_model(setting: Setting, lesson: Lesson) -> Regressor:
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+
+    return make_pipeline(_flat(lesson), Ridge(**setting))
+
+
+BOOSTED = dict(rate=0.1, rounds=100, depth=6, l2=1.0, columns=1.0)
+"""About what the three libraries set; positions of categories count as numbers in all of them."""
+
+
+def _boosted(rng: np.random.Generator) -> Setting:
+    return dict(
+        rate=between(rng, 0.02, 0.2),
+        rounds=whole(rng, 100, 1000),
+        depth=whole(rng, 3, 8),
+        l2=between(rng, 0.1, 10),
+        columns=float(rng.uniform(0.15, 1)),
+    )
+
+
+def _lightgbm(setting: Setting, lesson: Lesson) -> Regressor:
+    return importlib.import_module("lightgbm").LGBMRegressor(
+        learning_rate=setting["rate"],
+        n_estimators=setting["rounds"],
+        num_leaves=2 ** setting["depth"] // 2,
+        reg_lambda=setting["l2"],
+        colsample_bytree=setting["columns"],
+        random_state=0,
+        n_jobs=1,
+        verbose=-1,
+    )
+
+
+def _xgboost(setting: Setting, lesson: Lesson) -> Regressor:
+    return importlib.import_module("xgboost").XGBRegressor(
+        learning_rate=setting["rate"],
+        n_estimators=setting["rounds"],
+        max_depth=setting["depth"],
+        reg_lambda=setting["l2"],
+        colsample_bytree=setting["columns"],
+        random_state=0,
+        n_jobs=1,
+    )
+
+
+def _catboost(setting: Setting, lesson: Lesson) -> Regressor:
+    return importlib.import_module("catboost").CatBoostRegressor(
+        learning_rate=setting["rate"],
+        iterations=setting["rounds"],
+        depth=setting["depth"],
+        l2_leaf_reg=setting["l2"],
+        rsm=setting["columns"],
+        random_seed=0,
+        thread_count=1,
+        allow_writing_files=False,
+        verbose=False,
+    )
