@@ -26,7 +26,7 @@ usage: deeplearn VERB ...        (deeplearn VERB --help explains a verb)
   compare RUN RUN                what differs in knobs and metrics
   export RUN                     the model as StableHLO and safetensors
   data list|prepare NAME         public data sets, and how to get them
-  bench NAME [--quick]           matmul, step, scaling, input, loop, compare
+  bench NAME [--quick]           matmul, step, scaling, input, loop, compare, faults
   info                           versions, devices, settings, folders
   completion bash|zsh|fish       help on the Tab key
 
