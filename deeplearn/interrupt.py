@@ -2,6 +2,7 @@
 an exception at once where there is nothing to save."""
 
 import itertools
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ NUMBERS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _ASKED = itertools.count(1)
 """How often this process has asked its peers whether to stop. JAX lets all of them stop at the highest number that one
 has asked with, plus one: steps of a resumed run, or a second fit that counts anew, would put that off to the end."""
+DROPPED_SECONDS = 3
+"""After so long an exception that a signal raised has not come through."""
 Handler = Callable[[int, FrameType | None], None]
 
 
@@ -31,10 +34,16 @@ def promptly(told: str) -> Iterator[None]:
     """Inside, a signal raises Interrupted at once; `told` completes "stopped by SIGTERM ..."."""
 
     def stop(number: int, frame: FrameType | None) -> None:
+        # Where Python cannot pass an exception on, as in a callback of its imports, it drops it: then that is the end.
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + number))
+        signal.alarm(DROPPED_SECONDS)
         raise Interrupted(number, told)
 
     with _handled(stop):
-        yield
+        try:
+            yield
+        finally:
+            signal.alarm(0)
 
 
 class Stop:

@@ -43,6 +43,8 @@ SEAL = "seal.json"
 RESULT = "result.json"
 LOG = "metrics.jsonl"
 ENVIRONMENT = "env.json"
+PARTIAL = ".partial"
+"""Ending of a file while it is written."""
 STAMPS = {CONFIG, SEAL, LOCK, ENVIRONMENT, "command.txt", "diff.patch", "experiment.py"}
 """What a run folder holds before anything is trained."""
 
@@ -153,7 +155,7 @@ def write_result(folder: Path, result: Result) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a crash leaves either the old or the new one; StorageError where the disk refuses."""
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("w", encoding="utf-8") as file:
@@ -171,8 +173,12 @@ def write_text(path: Path, text: str) -> None:
 
 def _check_free(folder: Path, experiment: str, source: str | None) -> None:
     """A run folder may be taken up again; anything else that lies there must not be written into."""
-    if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, SEAL}):
-        return  # At most what a start leaves that is killed at once.
+    if not folder.exists():
+        return
+    names = {path.name.removesuffix(PARTIAL) for path in folder.iterdir()} if folder.is_dir() else {"a file"}
+    begun = not (folder / CONFIG).exists() and names <= (STAMPS if SEAL in names else {LOCK})
+    if begun:
+        return  # Nothing is there, or what a start leaves that is killed at once.
     head = _object(folder / CONFIG)
     if head.get("experiment") != experiment:
         what = f"a run of {plain(head['experiment'])}" if "experiment" in head else "files that are not a run"

@@ -4,17 +4,19 @@ The configuration, what every fit says of itself (`fit.json`) and of its data, a
 decide what a prediction means: classes in another order would be silently wrong. Checkpoints have seals of their own,
 which hold the hash of the fit.json beside them.
 
-    seal.json    {"files": {name: {"size", "sha256"}}}, or {"files": null} while a training is at work
+    seal.json    {"files": {name: {"size", "sha256"}}, "steps": {folder of a fit: its last checkpoint}},
+                 or {"files": null} while a training is at work
 """
 
 import json
+import os
 import stat
 from pathlib import Path
 
 from deeplearn import files
 from deeplearn.errors import StorageError
 from deeplearn.record.folder import CONFIG, SEAL, write_text
-from deeplearn.sealed import FIT
+from deeplearn.sealed import FIT, steps
 
 COVERED = {FIT, "data.json"}
 """In every folder; besides, config.json, experiment.py and everything below assets/."""
@@ -26,7 +28,9 @@ def write(folder: Path) -> None:
     """Seal a run folder: the last thing that a training does."""
     names = sorted(_sealed(folder))
     listed = {name: {"size": (folder / name).stat().st_size, "sha256": files.sha256(folder / name)} for name in names}
-    write_text(folder / SEAL, json.dumps({"files": listed}, indent=1) + "\n")
+    places = sorted(path.parent for path in folder.rglob("checkpoints") if path.is_dir())
+    last = {str(place.relative_to(folder)): max(steps(place / "checkpoints"), default=None) for place in places}
+    write_text(folder / SEAL, json.dumps({"files": listed, "steps": last}, indent=1) + "\n")
 
 
 def check(folder: Path) -> None:
@@ -36,8 +40,10 @@ def check(folder: Path) -> None:
         StorageError: names the file that has changed, is missing, or was added.
     """
     try:
-        listed = files.read_json(folder / SEAL, LARGEST)["files"]
+        stored = files.read_json(folder / SEAL, LARGEST)
+        listed = stored["files"]
         claimed = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in (listed or {}).items()}
+        last = {str(place): step for place, step in stored.get("steps", {}).items() if step is not None}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         what = "is missing" if isinstance(error, FileNotFoundError) else "is damaged"
         raise StorageError(f"{folder / SEAL} {what}; {_MEND}") from error
@@ -50,6 +56,9 @@ def check(folder: Path) -> None:
     for name, (size, digest) in claimed.items():
         if found[name] != size or files.sha256(folder / name) != digest:
             raise StorageError(f"{folder / name} has changed since the run ended; {_MEND}")
+    for place, step in last.items():
+        if not os.path.lexists(folder / place / "checkpoints" / str(step)):
+            raise StorageError(f"{folder / place}/checkpoints/{step}, with which the run ended, is missing; {_MEND}")
 
 
 _MEND = "restore it from a copy of the run, or train again."

@@ -58,6 +58,20 @@ def test_foreign_files_are_not_written_into(tmp_path: Path) -> None:
         open_run(tmp_path / "run", Config(), "y")
 
 
+def test_what_a_start_leaves_that_is_killed_at_once_is_taken_up(tmp_path: Path) -> None:
+    for left in ({"lock"}, {"lock", "seal.json.partial"}, {"seal.json", "config.json.partial", "experiment.py"}):
+        place = tmp_path / str(len(left))
+        place.mkdir()
+        for name in left:
+            (place / name).write_text("")
+        open_run(place, Config(), "x")
+        assert (place / "config.json").stat().st_size
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "experiment.py").write_text("mine")
+    with pytest.raises(UsageError, match="files that are not a run"):
+        open_run(tmp_path / "mine", Config(), "x")
+
+
 def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"file.*--workdir"):

@@ -44,6 +44,12 @@ def test_an_asset_that_was_added_is_named(run):
         seal.check(run)
 
 
+def test_the_checkpoint_with_which_the_run_ended_has_to_be_there(run):
+    (run / "checkpoints" / "4").rename(run / "checkpoints" / "3")
+    with pytest.raises(StorageError, match=r"checkpoints/4, with which the run ended, is missing"):
+        seal.check(run)
+
+
 def test_what_no_prediction_depends_on_may_change(run):
     for name in FREE:
         (run / name).write_text("other")
