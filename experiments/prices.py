@@ -20,11 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from deeplearn import optimizer
+from deeplearn import catalog, optimizer
 from deeplearn.cli import run_file
 from deeplearn.competitors import prices as competitors
 from deeplearn.data.csvtable import Schema, Table, read_like, take
-from deeplearn.data.doors.prices import Data, Part, Problem, Scale, copies, inner, load, parts, refuse_reference, seen
+from deeplearn.data.doors import prices as door
+from deeplearn.data.doors.prices import Data, Part, Problem, Scale, copies, inner, load, parts, seen
 from deeplearn.data.source import Arrays
 from deeplearn.data.tabular import Encoding, encode, fit_encoding, forget, unknown
 from deeplearn.errors import note
@@ -36,7 +37,7 @@ from deeplearn.metrics import Each, Mean, Metric, computed, regression
 from deeplearn.models.tabular import FTTransformer, Independent, TabM
 from deeplearn.optimizer import Optimizer
 from deeplearn.task import Batch, Task, linen
-from deeplearn.trained import Trained
+from deeplearn.trained import Trained, of_fit
 from deeplearn.workspace import Workspace
 
 EVALUATED_TOGETHER = 1024  # rows
@@ -184,13 +185,29 @@ def prices(trained: Trained, table: Table) -> Float[np.ndarray, "N 3"]:
 
 
 def calibrated(found: Float[np.ndarray, "N 3"], margin: float | None, least: float) -> Float[np.ndarray, "N 3"]:
-    """Price, low and high end after the conformal correction, NaN without one.
+    """Price, low and high end widened by a margin, NaN without one."""
+    return bounded(found[:, 0], *conformal.widened(*found[:, 1:].T, np.nan if margin is None else margin), least)
 
-    No price is outside its own interval, or below zero where none (`least`) is.
-    """
-    price, (low, high) = found[:, 0], conformal.widened(found[:, 1], found[:, 2], np.nan if margin is None else margin)
+
+def bounded(price: np.ndarray, low: np.ndarray, high: np.ndarray, least: float) -> Float[np.ndarray, "N 3"]:
+    """No price outside its own interval, or below zero where none (`least`) is."""
     band = np.column_stack([price, np.minimum(low, price), np.maximum(high, price)])
     return np.maximum(band, 0) if least >= 0 else band
+
+
+def banded(trained: Trained, before: list[Trained], table: Table) -> Float[np.ndarray, "N 3"]:
+    """Price, low and high end, NaN where rows were too few.
+
+    The ends are promised where the models from `before`, which have not seen the rows that calibrate them, make them.
+    The margin of windows of time on the model itself is a heuristic: time promises nothing.
+    """
+    found, kept, least = prices(trained, table), trained.asset("conformal.json"), trained.fitted.scale.least
+    if not kept["scores"]:
+        return calibrated(found, kept["margin"], least)
+    others = np.stack([prices(one, table) for one in before])  # [K, N, 3]
+    scores = [np.array(own) for own in kept["scores"]]
+    ends = conformal.crossed(others[..., 1], others[..., 2], scores, trained.config.coverage)
+    return bounded(found[:, 0], *ends, least)
 
 
 def margin_of(config: Config, scores: list[np.ndarray]) -> float | None:
@@ -205,7 +222,8 @@ def margin_of(config: Config, scores: list[np.ndarray]) -> float | None:
 def main(config: Config, work: Workspace) -> dict[str, Any]:
     """Calibrate with models that have not seen the calibration rows, then train the final one on all but the test.
 
-    With folds, each fold is tested with the margin that the other folds give, and the final model is not tested.
+    With folds, each fold is tested with the margin that the other folds give, an estimate of what new rows will see,
+    and the final model is not tested.
     """
     problem = load(config.data)
     calibration, final = parts(problem, config.data)
@@ -220,12 +238,12 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
         for part, band in zip(calibration, found, strict=True)
     ]
     model, _ = work.fit(partial(experiment_on, config, problem, final), config)
-    work.keep({"conformal.json": {"margin": margin_of(config, scores)}})
-    least = model.fitted.scale.least
+    margin, least = margin_of(config, scores), model.fitted.scale.least
+    promised = margin is not None and not door.by_time(problem, config.data)
+    work.keep({"conformal.json": {"margin": margin, "scores": [own.tolist() for own in scores if promised]}})
     if not config.data.folds:
-        margin = model.asset("conformal.json")["margin"]
         held = [take(seen(problem, final).table, final.held)]
-        tests, bands = [final], [calibrated(prices(model, held[0]), margin, least)]
+        tests, bands = [final], [banded(model, models, held[0])]
     else:
         margins = [margin_of(config, scores[:i] + scores[i + 1 :]) for i in range(len(scores))]
         tests = calibration
@@ -269,16 +287,20 @@ def scored(problem: Problem, rows: np.ndarray, price: np.ndarray) -> dict[str, A
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """A price with its interval for every row of CSV files that have the columns of the training table."""
-    fitted, margin, found = trained.fitted, trained.asset("conformal.json")["margin"], []
-    reference = fitted.scale.reference
+    fitted, kept, found = trained.fitted, trained.asset("conformal.json"), []
+    reference, recipe = fitted.scale.reference, catalog.load(__file__)
+    folders = [trained.folder / f"calibration-{i}" for i in range(len(kept["scores"]))]
+    before = [of_fit(recipe, trained.config, folder) for folder in folders]
+    if not before and kept["margin"] is not None:
+        note("the intervals are those of earlier windows of time: for another time nothing is promised")
     for path in inputs:
         table = read_like(path, fitted.schema, complete={reference})
-        refuse_reference(table, reference, path)
+        door.refuse_reference(table, reference, path)
         for sentence in unknown(fitted.encoding, table):
             note(f"{path}: {sentence}")
-        band = calibrated(prices(trained, table), margin, fitted.scale.least)
+        band = banded(trained, before, table)
         ends = [None] * len(band), [None] * len(band)
-        price, low, high = band.T.tolist() if margin is not None else (band[:, 0].tolist(), *ends)
+        price, low, high = band.T.tolist() if kept["margin"] is not None else (band[:, 0].tolist(), *ends)
         found += [
             {"file": path, "row": i, "price": one, "low": least, "high": most}
             for i, (one, least, most) in enumerate(zip(price, low, high, strict=True), 1)

@@ -86,6 +86,11 @@ class Heads(nn.Module):
 class TabM(nn.Module):
     """A perceptron on embedded columns; with several members Gorishniy et al.'s "TabM" (2024), which uses 32.
 
+    It departs from theirs in how numbers are embedded (their version A, with a ReLU; theirs is B, a line and bends that
+    start at zero), in the first scales (a sign for each input; theirs a normal number for each column), in biases that
+    start at zero (theirs at random, alike for all members), and in embeddings of large categories (theirs: one-hot).
+    On two windows of time inside the hotels' training part both are as good: MAE 12.5 and 10.7 against 12.5 and 10.9.
+
     number [B, F], category [B, C] -> [B, members, outputs].
     """
 

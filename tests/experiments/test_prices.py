@@ -15,6 +15,7 @@ from deeplearn.competitors.search import search
 from deeplearn.data.doors.prices import Data, Problem, copies, load, parts
 from deeplearn.data.sets import rdatasets
 from deeplearn.errors import DataError, DeeplearnError
+from deeplearn.methods.conformal import margin, widened
 from deeplearn.metrics import Each
 from deeplearn.trained import Trained, of_fit
 from deeplearn.workspace import Workspace
@@ -159,6 +160,23 @@ def test_rates_of_any_sign_are_learnt_in_their_own_unit(hotel):
     assert "arrival_date_month" not in trained.asset("importance.json")
 
 
+def test_intervals_that_are_promised_are_made_by_models_that_have_not_seen_their_rows(tmp_path):
+    """Without dates: those of the calibration model, widened as its own errors on rows it has not seen ask for."""
+    rng = np.random.default_rng(1)
+    rows = [f"Faro,{area},,{area * rng.uniform(0.8, 1.2):.2f}" for area in rng.integers(50, 200, 300)]
+    config = prices.Config(data=Data(path=write(tmp_path / "rooms.csv", rows)), **TINY)
+    work = Workspace(recipe=catalog.load("prices"), folder=tmp_path / "run")
+    prices.main(config, work)
+    trained, before = (of_fit(work.recipe, config, tmp_path / "run" / part) for part in ("", "calibration-0"))
+    found = prices.apply(trained, [str(config.data.path)])
+    own = prices.prices(before, load(config.data, say=False).table)
+    (scores,) = trained.asset("conformal.json")["scores"]
+    low, high = widened(own[:, 1], own[:, 2], margin(np.array(scores), 0.9))
+    typical = prices.prices(trained, load(config.data, say=False).table)[:, 0]
+    np.testing.assert_allclose([row["low"] for row in found], np.maximum(np.minimum(low, typical), 0), rtol=1e-5)
+    np.testing.assert_allclose([row["high"] for row in found], np.maximum(high, typical), rtol=1e-5)
+
+
 def test_a_reference_that_is_not_positive_is_refused_with_its_line_also_in_prediction(tmp_path):
     rows = [f"Faro,{50 + i % 70},,{100 + i}" for i in range(100)]
     config = prices.Config(data=Data(path=write(tmp_path / "rooms.csv", rows), reference="area"), **TINY)
@@ -168,7 +186,7 @@ def test_a_reference_that_is_not_positive_is_refused_with_its_line_also_in_predi
     batch = {name: values[:2] for name, values in prices.features(fitted, problem.table).items()}
     variables = task.init(jax.random.key(0), batch)
     (tmp_path / "assets").mkdir()
-    (tmp_path / "assets" / "conformal.json").write_text('{"margin": null}')
+    (tmp_path / "assets" / "conformal.json").write_text('{"margin": null, "scores": []}')
     trained = Trained(config=config, folder=tmp_path, variables=variables, fitted=fitted, task=task)
     new = tmp_path / "new.csv"
     new.write_text("area\n60\n")

@@ -205,6 +205,11 @@ def refuse_reference(table: Table, reference: str | None, path: str | Path) -> N
         )
 
 
+def by_time(problem: Problem, data: Data) -> bool:
+    """Whether what is held out is later than what is learnt from."""
+    return problem.dates is not None and data.honest and not data.folds
+
+
 def parts(problem: Problem, data: Data, seed: int = 0) -> tuple[list[Part], Part]:
     """(what calibrates the intervals, what is finally trained and tested on).
 
@@ -226,17 +231,17 @@ def parts(problem: Problem, data: Data, seed: int = 0) -> tuple[list[Part], Part
     everything = np.arange(size)
     if data.folds:
         return [Part(*fold) for fold in folds(size, data.folds, seed)], Part(everything, everything[:0])
-    by_time = problem.dates is not None and data.honest
+    timely = by_time(problem, data)
 
     def split(rows: np.ndarray) -> Part:
-        kept, held = future(problem.dates[rows], HELD_OUT) if by_time else shuffled(len(rows), HELD_OUT, seed)
+        kept, held = future(problem.dates[rows], HELD_OUT) if timely else shuffled(len(rows), HELD_OUT, seed)
         return Part(rows[kept], rows[held])
 
     test = Part(*np.split(everything, [size - problem.test])) if problem.test else split(everything)
-    if by_time and not problem.test:
+    if timely and not problem.test:
         refuse_leak(problem.dates[test.train], problem.dates[test.held], "day")
     calibration = [split(test.train)]
-    while by_time and len(calibration) < data.windows and len((earlier := split(calibration[-1].train)).held):
+    while timely and len(calibration) < data.windows and len((earlier := split(calibration[-1].train)).held):
         calibration.append(earlier)
     if not len(calibration[0].held) or not len(test.held):
         raise DataError(f"{problem.name} has its rows on too few days to hold out the last of them; give more days")
