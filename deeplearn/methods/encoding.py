@@ -72,7 +72,7 @@ def encode(
 
     start = (jnp.full(voxels, -jnp.inf), jnp.zeros(voxels), jnp.zeros(voxels, jnp.int32))
     start = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), start, (responses, penalties, start[2]))
-    (score, penalty, which), _ = jax.lax.scan(better, start, jnp.arange(len(shares)))
+    (score, penalty, which), _ = jax.lax.scan(better, start, jnp.arange(len(shares), dtype=jnp.int32))
 
     def solve(dual: Array, number: Array) -> tuple[Array, None]:
         kernel = jnp.tensordot(shares[number], products, 1)
@@ -81,7 +81,7 @@ def encode(
         own = vectors @ ((vectors.T @ target) / (values[:, None] + penalty[None]))
         return jnp.where((which == number)[None], own, dual), None
 
-    dual, _ = jax.lax.scan(solve, jnp.zeros_like(responses), jnp.arange(len(shares)))
+    dual, _ = jax.lax.scan(solve, jnp.zeros_like(responses), jnp.arange(len(shares), dtype=jnp.int32))
     means = products.mean(1)  # [B, N]: the products of the mean stimulus
     offset = responses.mean(0) - jnp.einsum("bn,nv,vb->v", means, dual, shares[which])
     return Encoder(dual, offset, shares[which], penalty, score)

@@ -63,8 +63,8 @@ def ranked(values: Pairs) -> Pairs:
 
 
 def scaled(values: Pairs) -> Pairs:
-    """To length 1."""
-    return values / np.linalg.norm(values, axis=-1, keepdims=True)
+    """To length 1; zeros stay zeros, so that what does not vary correlates with nothing."""
+    return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-300)
 
 
 def centred_ranks(values: Pairs) -> Pairs:
