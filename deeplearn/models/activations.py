@@ -1,5 +1,6 @@
 """What the layers of an image network answer: of a pretrained one by name, or of a run of image classification."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import flax.linen as nn
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from deeplearn.models import pretrained as weights
 from deeplearn.models.efficientnet import EfficientNetLite, Trunk
 from deeplearn.models.pretrained import Variables
 
@@ -20,10 +22,17 @@ class Network:
     variables: Variables
     shape: tuple[int, ...]
     """[H, W, C] of its images."""
-    mean: tuple[float, ...] | float
+    mean: Sequence[float] | float
     """Of pixels in 0..1: what is subtracted from an image."""
-    std: tuple[float, ...] | float
+    std: Sequence[float] | float
     """What the rest is divided by."""
+
+
+def pretrained(name: str) -> Network:
+    """A network that somebody else trained. Raises ConfigError where there is none of that name."""
+    ready = weights.pretrained(name)
+    shape = (ready.size, ready.size, 3)
+    return Network(module=ready.module, variables=ready.variables, shape=shape, mean=ready.mean, std=ready.std)
 
 
 def layers(network: Network, x: Float[Array, "B H W C"]) -> list[tuple[str, Array]]:

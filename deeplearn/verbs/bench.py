@@ -12,7 +12,7 @@ def main(words: list[str]) -> None:
 
     from deeplearn import catalog
 
-    known = ("matmul", "step", "scaling", "input", "loop", "compare")
+    known = ("matmul", "step", "scaling", "input", "loop", "encoding", "compare")
     if not words or words[0] not in known:
         near = difflib.get_close_matches(words[0], known, n=1) if words else []
         asked = words and words[0] not in ("-h", "--help")
