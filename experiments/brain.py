@@ -105,12 +105,16 @@ def decoded(config: Config, scans: Scans, work: Workspace) -> dict[str, Any]:
         light = decoding.searchlight(means, noise, scans.runs, scans.places, config.radius)
         kept |= {"places": scans.places, "searchlight": light}
     work.keep({"scans.json": {name: np.asarray(own).tolist() for name, own in kept.items()}})
+    halves = {}
+    if len(means) >= 4:  # crossnobis needs two runs in each half
+        splits = max(config.draws // 4, 2)
+        halves["rdm/reliability"] = decoding.reliability(means, noise, scans.runs, splits, config.seed)
     table = np.zeros((len(names), len(names)))
     np.add.at(table, (np.tile(np.arange(len(names)), len(taken)), taken.ravel()), 1)
     return {
         "test/accuracy": decoding.accuracy(taken),
         "test/shuffled": decoding.shuffled_accuracy(means, noise, scans.runs, max(config.draws // 10, 1), config.seed),
-        "rdm/reliability": decoding.reliability(means, noise, scans.runs, max(config.draws // 4, 2), config.seed),
+        **halves,
         "test/confusion": table,
     }
 
@@ -224,22 +228,23 @@ def assets(trained: Trained) -> set[str]:
 
 def figures(trained: Trained, folder: Path) -> None:
     """Matrices side by side, the layer curve with the band of the ceiling, and maps."""
-    from deeplearn.record.figures import bars, curves, images
+    from deeplearn.record.figures import bars, curves, heatmap, images
 
     place, there = folder / "figures", assets(trained)
     if "scans.json" in there:
         found = trained.asset("scans.json")
-        order = rsa.square(rsa.ranked(np.array(found["distances"])))
-        title = ", ".join(found["names"])
-        images([order / order.max()], place / "distances.svg", captions=[title], columns=1)
+        ranks, names = rsa.square(rsa.ranked(np.array(found["distances"]))), found["names"]
+        labels = {"rows": names, "columns": names, "title": "crossnobis distances, by rank"}
+        heatmap(ranks / ranks.max(), place / "distances.svg", **labels)
         if "places" in found:
             slices = decoding.slices(np.array(found["places"]), np.array(found["searchlight"]))
-            images(slices, place / "searchlight.svg", columns=1, title="accuracy of a searchlight, white is best")
+            title = "searchlight: the brighter, the better it decodes"
+            images(slices, place / "searchlight.svg", columns=1, inches=4.0, title=title)
     if "alike.json" in there:
         found = trained.asset("alike.json")
         matrices = [np.array(found[name]) for name in ("brain", "model")]
         captions = ["inferior temporal cortex", found["chosen"][0]]
-        images([own / own.max() for own in matrices], place / "matrices.svg", captions=captions, columns=2)
+        images([own / own.max() for own in matrices], place / "matrices.svg", captions=captions, columns=2, inches=3.0)
         x = np.arange(len(found["layers"]))
         low, high = (np.full(len(x), value) for value in found["ceiling"])
         series = {
