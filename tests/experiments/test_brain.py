@@ -48,7 +48,7 @@ def test_own_patterns_are_decoded_and_new_ones_predicted(tmp_path):
     values = 9 * np.stack([means[name] for name in conditions]) + rng.normal(size=(36, 6))
     path = tmp_path / "own.npz"
     np.savez(path, responses=values, runs=np.repeat(np.arange(3), 12), conditions=conditions)
-    config = replace(CONFIG, data=Data(path=path))
+    config = replace(CONFIG, data=Data(path=path), draws=200)
     results, trained = ran(config, tmp_path)
     assert results["test/accuracy"] == 1 and results["test/shuffled"] < 0.9
     np.testing.assert_array_equal(results["test/confusion"], 3 * np.eye(2))
