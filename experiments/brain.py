@@ -13,15 +13,15 @@ saw images: an encoding model for every voxel and layer (ridge regression); simu
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
+from deeplearn import trained as runs
 from deeplearn.cli import run_file
+from deeplearn.competitors.patterns import linear_svm
 from deeplearn.data.doors.responses import Alike, Data, Scans, Viewed, load
 from deeplearn.data.image_folder import read_image
 from deeplearn.data.sets import voxels
@@ -29,6 +29,7 @@ from deeplearn.errors import ConfigError, UsageError
 from deeplearn.experiment import Run
 from deeplearn.methods import decoding, encoding, rsa
 from deeplearn.models import activations
+from deeplearn.models.zoo import build
 from deeplearn.trained import Trained
 from deeplearn.workspace import Workspace
 
@@ -44,6 +45,8 @@ class Config(Run):
     """Places by places to which a layer's activations are averaged."""
     draws: int = 200
     """Of permutations, bootstraps and random halves."""
+    splits: int = 4
+    """Of the stimuli into halves: one chooses and fits, the other tests."""
     radius: float = 2.0
     """Of the searchlight, in voxels."""
     stimuli: int = 150
@@ -56,21 +59,15 @@ class Config(Run):
 
 def network(config: Config) -> activations.Network:
     """The network by name or run folder. Raises ConfigError where the run has no classifier of images."""
-    from deeplearn import trained
-    from deeplearn.models import pretrained, zoo
-
-    if not Path(config.network).exists():
-        ready = pretrained.pretrained(config.network)
-        shape = (ready.size, ready.size, 3)
-        return activations.Network(
-            module=ready.module, variables=ready.variables, shape=shape, mean=ready.mean, std=ready.std
-        )
-    run = trained.load(Path(config.network))
-    if not isinstance(getattr(run.config, "model", None), zoo.Model) or run.fitted is None:
-        raise ConfigError(f"{config.network} is no run of image classification; give one, or efficientnet-lite0.")
-    module, fitted = zoo.build(run.config.model, len(run.fitted.classes)), run.fitted
+    folder = Path(config.network)
+    if not folder.exists():
+        return activations.pretrained(config.network)
+    recipe, run = runs.recipe_of(folder)[0], runs.load(folder)
+    if recipe.name not in ("classification", "data_size"):
+        raise ConfigError(f"{folder} is no run of image classification; give one, or efficientnet-lite0.")
+    module, pixels = build(run.config.model, len(run.fitted.classes)), run.fitted
     return activations.Network(
-        module=module, variables=run.variables, shape=fitted.shape, mean=fitted.mean, std=fitted.std
+        module=module, variables=run.variables, shape=pixels.shape, mean=pixels.mean, std=pixels.std
     )
 
 
@@ -91,42 +88,33 @@ def main(config: Config, work: Workspace) -> Mapping[str, Any]:
         case Viewed() as viewed:
             work.data(viewed.name, {"values": viewed.values})
             layers = activations.features(network(config), viewed.images, config.side)
-            found = mapped(config, layers, viewed.values.astype(np.float32), viewed.runs)
+            found = encoding.layer_scores(list(layers.values()), viewed.values, viewed.runs, config.penalties)
             work.keep({"map.json": {"layers": list(layers), "scores": found.tolist()}})
-            return {"encoding/R2": float(np.median(found.max(0)))}
+            return {"encoding/r2": float(np.median(found.max(0)))}
     return simulated(config, work)
 
 
-def parts(scans: Scans) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """(mean patterns [R, C, V], noise [N, V], runs [N], names of conditions); rest, where there is any, scales runs."""
-    rest = scans.conditions == "rest"
-    values = decoding.detrended(scans.values, scans.runs, rest if rest.any() else np.ones(len(rest), bool))
-    means, noise = decoding.patterns(values, scans.runs, scans.conditions)
-    names = np.unique(scans.conditions)
-    return means[:, names != "rest"], noise, scans.runs, names[names != "rest"].tolist()
-
-
 def decoded(config: Config, scans: Scans, work: Workspace) -> dict[str, Any]:
-    means, noise, runs, names = parts(scans)
-    taken, rng = decoding.left_out_runs(means, noise, runs), np.random.default_rng(config.seed)
-    # Under no signal the conditions of a run can be exchanged: their order is shuffled run by run.
-    shuffled = [np.array([own[rng.permutation(len(own))] for own in means]) for _ in range(max(config.draws // 10, 1))]
-    chance = [decoding.accuracy(decoding.left_out_runs(own, noise, runs)) for own in shuffled]
+    """Conditions in runs that were not learnt from, their distances, and where in the slice they are told apart."""
+    means, noise, names = decoding.prepared(scans.values, scans.runs, scans.conditions)
+    taken = decoding.left_out_runs(means, noise, scans.runs)
+    weights, offset = decoding.discriminants(means, noise)
     distances = rsa.crossnobis(means @ rsa.whitening(noise))
-    white = rsa.whitening(noise)
-    centres = white @ (means.mean(0) @ white).T  # [V, C]: linear discriminants of all runs, for prediction
-    offset = -((means.mean(0) @ white) ** 2).sum(1) / 2
-    kept = {"names": names, "distances": distances.tolist(), "weights": centres.tolist(), "offset": offset.tolist()}
+    kept = {"names": names, "distances": distances, "weights": weights, "offset": offset}
     if scans.places is not None:
-        light = decoding.searchlight(means, noise, runs, scans.places, config.radius)
-        kept |= {"places": scans.places.tolist(), "searchlight": light.tolist()}
-    work.keep({"scans.json": kept})
+        light = decoding.searchlight(means, noise, scans.runs, scans.places, config.radius)
+        kept |= {"places": scans.places, "searchlight": light}
+    work.keep({"scans.json": {name: np.asarray(own).tolist() for name, own in kept.items()}})
+    halves = {}
+    if len(means) >= 4:  # crossnobis needs two runs in each half
+        splits = max(config.draws // 4, 2)
+        halves["rdm/reliability"] = decoding.reliability(means, noise, scans.runs, splits, config.seed)
     table = np.zeros((len(names), len(names)))
     np.add.at(table, (np.tile(np.arange(len(names)), len(taken)), taken.ravel()), 1)
     return {
         "test/accuracy": decoding.accuracy(taken),
-        "test/shuffled": float(np.mean(chance)),
-        "rdm/reliability": decoding.reliability(means, noise, runs, config.draws // 4, config.seed),
+        "test/shuffled": decoding.shuffled_accuracy(means, noise, scans.runs, max(config.draws // 10, 1), config.seed),
+        **halves,
         "test/confusion": table,
     }
 
@@ -140,70 +128,26 @@ def compared(config: Config, alike: Alike, work: Workspace) -> dict[str, Any]:
     chosen = rsa.chosen_by_others(scores)
     draws = rsa.bootstrap(subjects, models, draws=config.draws, seed=config.seed)
     ceiling = rsa.ceiling(subjects)
-    best = int(np.bincount(chosen).argmax())
-    work.keep(
-        {
-            "alike.json": {
-                "layers": list(layers),
-                "scores": scores.mean(0).tolist(),
-                "low": np.quantile(draws, 0.025, axis=0).tolist(),
-                "high": np.quantile(draws, 0.975, axis=0).tolist(),
-                "ceiling": [float(ceiling.low.mean()), float(ceiling.high.mean())],
-                "brain": rsa.square(rsa.ranked(subjects).mean(0)).tolist(),
-                "model": rsa.square(rsa.ranked(models[best])).tolist(),
-                "chosen": [list(layers)[number] for number in chosen],
-            }
-        }
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    kept = {
+        "scores": scores.mean(0),
+        "low": low,
+        "high": high,
+        "ceiling": [ceiling.low.mean(), ceiling.high.mean()],
+        "brain": rsa.square(rsa.ranked(subjects).mean(0)),
+        "model": rsa.square(rsa.ranked(models[np.bincount(chosen).argmax()])),
+        "layers": list(layers),
+        "chosen": np.array(list(layers))[chosen],
+    }
+    work.keep({"alike.json": {name: np.asarray(own).tolist() for name, own in kept.items()}})
+    both, weighted = rsa.nested(
+        alike.rdms, list(flat.values()), config.penalties[1::2], splits=config.splits, seed=config.seed
     )
-    both, weighted = held_out(config, alike.rdms, list(flat.values()))
     return {
         "rsa/layer": float(scores[np.arange(len(scores)), chosen].mean()),
-        "rsa/layer, new stimuli": both,
-        "rsa/reweighted, new stimuli": weighted,
+        "rsa/layer_new_stimuli": both,
+        "rsa/reweighted_new_stimuli": weighted,
     }
-
-
-def held_out(config: Config, rdms: Float[np.ndarray, "S C C"], flat: list[np.ndarray]) -> tuple[float, float]:
-    """(the best layer, the best reweighted layer) for a new subject and new stimuli, mean over subjects and halves.
-
-    Layers and penalties are chosen by the other subjects' similarity on the half that is not tested.
-    """
-    rng, count = np.random.default_rng(config.seed), rdms.shape[1]
-    models = [rsa.square(rsa.correlation_distance(own)) for own in flat]
-    plain, weighted = [], []
-    for _ in range(4):
-        learn, held = np.array_split(rng.permutation(count), 2)
-        inner, outer = np.array_split(learn, 2)
-        for subject, own in enumerate(rdms):
-            others = rsa.square(rsa.ranked(rsa.pairs(np.delete(rdms, subject, axis=0))).mean(0))
-            cut = lambda matrix, rows: rsa.pairs(matrix[np.ix_(rows, rows)])  # noqa: E731
-            layer = max(models, key=lambda model: rsa.spearman(cut(others, learn), cut(model, learn)))
-            plain.append(rsa.spearman(cut(own, held), cut(layer, held)))
-            _, features, penalty = max(
-                (
-                    rsa.spearman(rsa.reweighted(features, others, inner, outer, penalty), cut(others, outer)),
-                    number,
-                    penalty,
-                )
-                for number, features in enumerate(flat)
-                for penalty in config.penalties[1::2]
-            )
-            found = rsa.reweighted(flat[features], others, learn, held, penalty)
-            weighted.append(rsa.spearman(cut(own, held), found))
-    return float(np.mean(plain)), float(np.mean(weighted))
-
-
-def mapped(config: Config, layers: Mapping[str, np.ndarray], values: np.ndarray, runs: np.ndarray) -> np.ndarray:
-    """Held-out R² [L, V] of ridge regressions from each layer to each voxel."""
-    folds, penalties = encoding.folds_of(runs), jnp.asarray(config.penalties, jnp.float32)
-    found = []
-    for own in layers.values():
-        band = [jnp.asarray(encoding.scaled_features(own, np.arange(len(own))))]
-        model = encoding.encode(
-            encoding.kernels(band, band), jnp.asarray(values), folds, penalties, jnp.ones((1, 1), jnp.float32)
-        )
-        found.append(np.asarray(model.score))
-    return np.array(found)
 
 
 def simulated(config: Config, work: Workspace) -> dict[str, Any]:
@@ -214,48 +158,30 @@ def simulated(config: Config, work: Workspace) -> dict[str, Any]:
     options = {"voxels": config.voxels, "repeats": 3, "seed": config.seed}
     made = voxels.simulate(list(layers.values()), kinds, **options)
     values, folds = made.values.mean(0), np.arange(len(images)) % 5
-    scores = mapped(config, layers, values, folds)
+    scores = encoding.layer_scores(list(layers.values()), values, folds, config.penalties)
     third = 3 * scores.argmax(0) // len(layers)
     true = np.array([voxels.REGIONS[name][0] for name in made.region])
     work.keep({"map.json": {"layers": list(layers), "scores": scores.tolist(), "region": made.region.tolist()}})
     right = {f"map/{name}": float((third == true)[made.region == name].mean()) for name in voxels.REGIONS}
     ceiling = encoding.signal_share(made.values)
     noise = voxels.simulate(list(layers.values()), kinds, **options, signal=False).values.mean(0)
+    middle, knobs = list(layers.values())[len(layers) // 2], {"draws": config.draws, "seed": config.seed}
+    significant = partial(encoding.significant, middle, groups=folds, penalties=config.penalties, **knobs)
     return {
         "map/third": float((third == true).mean()),
         **right,
-        "encoding/R2 of ceiling": float(np.median(scores.max(0) / np.maximum(ceiling, 0.05))),
-        "noise/significant": significant(config, layers, noise, folds),
-        "signal/significant": significant(config, layers, values, folds),
+        "encoding/ceiling_share": float(np.median(scores.max(0) / np.maximum(ceiling, 0.05))),
+        "signal/significant": significant(values),
+        "noise/significant": significant(noise),
     }
-
-
-def significant(config: Config, layers: Mapping[str, np.ndarray], values: np.ndarray, folds: np.ndarray) -> float:
-    """Share of voxels that the middle layer predicts in the first fold with p <= 0.05."""
-    learn, held = np.flatnonzero(folds > 0), np.flatnonzero(folds == 0)
-    band = jnp.asarray(encoding.scaled_features(list(layers.values())[len(layers) // 2], learn))
-    kernel = encoding.kernels([band[learn]], [band[learn]])
-    penalties, shares = jnp.asarray(config.penalties, jnp.float32), jnp.ones((1, 1), jnp.float32)
-    model = encoding.encode(kernel, jnp.asarray(values[learn]), encoding.folds_of(folds[learn]), penalties, shares)
-    found = encoding.predict(model, encoding.kernels([band[held]], [band[learn]]))
-    p = encoding.permutation_p(found, jnp.asarray(values[held]), jax.random.key(config.seed), config.draws)
-    return float((p <= 0.05).mean())
 
 
 def baseline(config: Config) -> dict[str, dict[str, Any]]:
     """A linear SVM on the same runs; or pixels, categories, and the other subjects."""
     data = responses(config)
     if isinstance(data, Scans):
-        from sklearn.svm import SVC
-
-        means, _, _, names = parts(data)
-        labels = np.arange(len(names))
-        hits = []
-        for run in range(len(means)):
-            learnt = np.delete(means, run, axis=0)
-            machine = SVC(kernel="linear").fit(learnt.reshape(-1, means.shape[-1]), np.tile(labels, len(learnt)))
-            hits.append((machine.predict(means[run]) == labels).mean())
-        return {"linear SVM": {"test/accuracy": float(np.mean(hits))}}
+        means, _, _ = decoding.prepared(data.values, data.runs, data.conditions)
+        return {"linear SVM": {"test/accuracy": linear_svm(means)}}
     if isinstance(data, Alike):
         subjects = rsa.pairs(data.rdms)
         pixels = rsa.correlation_distance(data.images.reshape(len(data.images), -1).astype(np.float64))
@@ -302,22 +228,23 @@ def assets(trained: Trained) -> set[str]:
 
 def figures(trained: Trained, folder: Path) -> None:
     """Matrices side by side, the layer curve with the band of the ceiling, and maps."""
-    from deeplearn.record.figures import bars, curves, images
+    from deeplearn.record.figures import bars, curves, heatmap, images
 
     place, there = folder / "figures", assets(trained)
     if "scans.json" in there:
         found = trained.asset("scans.json")
-        order = rsa.square(rsa.ranked(np.array(found["distances"])))
-        title = ", ".join(found["names"])
-        images([order / order.max()], place / "distances.svg", captions=[title], columns=1)
+        ranks, names = rsa.square(rsa.ranked(np.array(found["distances"]))), found["names"]
+        labels = {"rows": names, "columns": names, "title": "crossnobis distances, by rank"}
+        heatmap(ranks / ranks.max(), place / "distances.svg", **labels)
         if "places" in found:
-            slices = on_slice(np.array(found["places"]), np.array(found["searchlight"]))
-            images(slices, place / "searchlight.svg", columns=1, title="accuracy of a searchlight, white is best")
+            slices = decoding.slices(np.array(found["places"]), np.array(found["searchlight"]))
+            title = "searchlight: the brighter, the better it decodes"
+            images(slices, place / "searchlight.svg", columns=1, inches=4.0, title=title)
     if "alike.json" in there:
         found = trained.asset("alike.json")
         matrices = [np.array(found[name]) for name in ("brain", "model")]
         captions = ["inferior temporal cortex", found["chosen"][0]]
-        images([own / own.max() for own in matrices], place / "matrices.svg", captions=captions, columns=2)
+        images([own / own.max() for own in matrices], place / "matrices.svg", captions=captions, columns=2, inches=3.0)
         x = np.arange(len(found["layers"]))
         low, high = (np.full(len(x), value) for value in found["ceiling"])
         series = {
@@ -333,17 +260,6 @@ def figures(trained: Trained, folder: Path) -> None:
         series = {name: (np.arange(count), own / own.sum()) for name, own in counts.items()}
         curves(series, place / "map.svg", x="layer", y="share of voxels it explains best", markers=True)
         bars({name: float(own @ np.arange(count) / own.sum()) for name, own in counts.items()}, place / "depth.svg")
-
-
-def on_slice(places: np.ndarray, values: np.ndarray) -> list[np.ndarray]:
-    """A picture of each slice that holds voxels: dark where nothing was measured, brighter for larger values."""
-    pictures = []
-    for z in np.unique(places[:, 2]):
-        own = places[:, 2] == z
-        picture = np.zeros(places[:, :2].max(0) + 1)
-        picture[tuple(places[own, :2].T)] = 0.1 + 0.9 * (values[own] - values.min()) / np.ptp(values)
-        pictures.append(picture.T[::-1])
-    return pictures
 
 
 PRESETS = {

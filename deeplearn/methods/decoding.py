@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from deeplearn.methods.rsa import whitening
+from deeplearn.errors import DataError
+from deeplearn.methods.rsa import crossnobis, spearman, whitening
 
 
 def detrended(
@@ -81,8 +82,6 @@ def reliability(
     seed: int,
 ) -> float:
     """Spearman's correlation of the crossnobis distances of two halves of the runs, mean over random halves."""
-    from deeplearn.methods.rsa import crossnobis, spearman
-
     rng, names = np.random.default_rng(seed), np.unique(runs)
     found = []
     for _ in range(splits):
@@ -90,3 +89,54 @@ def reliability(
         one, other = (crossnobis(means[half] @ whitening(noise[np.isin(runs, names[half])])) for half in halves)
         found.append(spearman(one, other))
     return float(np.mean(found))
+
+
+def shuffled_accuracy(
+    means: Float[np.ndarray, "R C V"],
+    noise: Float[np.ndarray, "N V"],
+    runs: Shaped[np.ndarray, "N"],
+    draws: int,
+    seed: int,
+) -> float:
+    """Mean accuracy after the conditions of every run were shuffled: chance, if nothing leaks from run to run."""
+    rng = np.random.default_rng(seed)
+    orders = [np.array([own[rng.permutation(len(own))] for own in means]) for _ in range(draws)]
+    return float(np.mean([accuracy(left_out_runs(own, noise, runs)) for own in orders]))
+
+
+def discriminants(
+    means: Float[np.ndarray, "R C V"], noise: Float[np.ndarray, "N V"]
+) -> tuple[Float[np.ndarray, "V C"], Float[np.ndarray, "C"]]:
+    """(weights, offset) of all runs: a pattern belongs where `pattern @ weights + offset` is largest."""
+    white = whitening(noise)
+    centres = means.mean(0) @ white
+    return white @ centres.T, -(centres**2).sum(1) / 2
+
+
+def slices(places: Int[np.ndarray, "V 3"], values: Float[np.ndarray, "V"]) -> list[Float[np.ndarray, "Y X"]]:
+    """A picture in [0, 1] of each slice that holds voxels: the larger a value the brighter; black is not measured."""
+    pictures = []
+    for z in np.unique(places[:, 2]):
+        own = places[:, 2] == z
+        picture = np.zeros(places[:, :2].max(0) + 1)
+        picture[tuple(places[own, :2].T)] = 0.15 + 0.85 * (values[own] - values.min()) / max(np.ptp(values), 1e-9)
+        pictures.append(picture.T[::-1])
+    return pictures
+
+
+def prepared(
+    values: Float[np.ndarray, "N V"], runs: Shaped[np.ndarray, "N"], conditions: Shaped[np.ndarray, "N"]
+) -> tuple[Float[np.ndarray, "R C V"], Float[np.ndarray, "N V"], list[str]]:
+    """(mean patterns, noise, names) of all conditions but "rest", which scales the runs where there is any.
+
+    Raises:
+        DataError: a condition is missing in a run.
+    """
+    rest = conditions == "rest"
+    for run in np.unique(runs):
+        if missing := set(conditions.tolist()) - set(conditions[runs == run].tolist()):
+            raise DataError(f"run {run} has no measurement of {', '.join(sorted(missing))}; leave that condition out.")
+    scaled = detrended(values, runs, rest if rest.any() else np.ones(len(rest), bool))
+    means, noise = patterns(scaled, runs, conditions)
+    names = np.unique(conditions)
+    return means[:, names != "rest"], noise, names[names != "rest"].tolist()

@@ -72,7 +72,7 @@ def encode(
 
     start = (jnp.full(voxels, -jnp.inf), jnp.zeros(voxels), jnp.zeros(voxels, jnp.int32))
     start = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), start, (responses, penalties, start[2]))
-    (score, penalty, which), _ = jax.lax.scan(better, start, jnp.arange(len(shares)))
+    (score, penalty, which), _ = jax.lax.scan(better, start, jnp.arange(len(shares), dtype=jnp.int32))
 
     def solve(dual: Array, number: Array) -> tuple[Array, None]:
         kernel = jnp.tensordot(shares[number], products, 1)
@@ -81,7 +81,7 @@ def encode(
         own = vectors @ ((vectors.T @ target) / (values[:, None] + penalty[None]))
         return jnp.where((which == number)[None], own, dual), None
 
-    dual, _ = jax.lax.scan(solve, jnp.zeros_like(responses), jnp.arange(len(shares)))
+    dual, _ = jax.lax.scan(solve, jnp.zeros_like(responses), jnp.arange(len(shares), dtype=jnp.int32))
     means = products.mean(1)  # [B, N]: the products of the mean stimulus
     offset = responses.mean(0) - jnp.einsum("bn,nv,vb->v", means, dual, shares[which])
     return Encoder(dual, offset, shares[which], penalty, score)
@@ -150,3 +150,41 @@ def scaled_features(features: Float[np.ndarray, "N ..."], learn: Int[np.ndarray,
     flat = features.reshape(len(features), -1)
     flat = (flat - flat[learn].mean(0)) / (flat[learn].std(0) + 1e-6)
     return (flat / np.sqrt(flat.shape[1])).astype(np.float32)
+
+
+PLAIN = np.ones((1, 1), np.float32)
+"""The shares of a single band."""
+
+
+def layer_scores(
+    layers: Sequence[Float[np.ndarray, "N ..."]],
+    responses: Float[np.ndarray, "N V"],
+    groups: Shaped[np.ndarray, "N"],
+    penalties: Sequence[float],
+) -> Float[np.ndarray, "L V"]:
+    """Held-out R² of ridge regressions from each layer to each voxel; groups are held out in turn."""
+    found = []
+    for own in layers:
+        band = [jnp.asarray(scaled_features(own, np.arange(len(own))))]
+        knobs = (folds_of(groups), jnp.asarray(penalties, jnp.float32), jnp.asarray(PLAIN))
+        found.append(np.asarray(encode(kernels(band, band), jnp.asarray(responses, jnp.float32), *knobs).score))
+    return np.array(found)
+
+
+def significant(
+    layer: Float[np.ndarray, "N ..."],
+    responses: Float[np.ndarray, "N V"],
+    groups: Shaped[np.ndarray, "N"],
+    penalties: Sequence[float],
+    *,
+    draws: int,
+    seed: int,
+) -> float:
+    """Share of voxels whose responses in the first group are foretold, p <= 0.05, by what the other groups taught."""
+    first = groups == np.unique(groups)[0]
+    learn, held = np.flatnonzero(~first), np.flatnonzero(first)
+    band, values = jnp.asarray(scaled_features(layer, learn)), jnp.asarray(responses, jnp.float32)
+    knobs = (folds_of(groups[learn]), jnp.asarray(penalties, jnp.float32), jnp.asarray(PLAIN))
+    model = encode(kernels([band[learn]], [band[learn]]), values[learn], *knobs)
+    found = predict(model, kernels([band[held]], [band[learn]]))
+    return float((permutation_p(found, values[held], jax.random.key(seed), draws) <= 0.05).mean())

@@ -4,7 +4,7 @@ A dissimilarity matrix of C stimuli is kept as its P = C (C - 1) / 2 entries abo
 compared here equals rsatoolbox (Nili et al., 2014), except that no subject is ever in the ceiling it is held against.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -63,8 +63,8 @@ def ranked(values: Pairs) -> Pairs:
 
 
 def scaled(values: Pairs) -> Pairs:
-    """To length 1."""
-    return values / np.linalg.norm(values, axis=-1, keepdims=True)
+    """To length 1; zeros stay zeros, so that what does not vary correlates with nothing."""
+    return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-300)
 
 
 def centred_ranks(values: Pairs) -> Pairs:
@@ -173,3 +173,39 @@ def reweighted(
     matrix = np.block([[inputs, ones, -ones], [pull, np.zeros((width, 2))]])
     weights = nnls(matrix, np.append(wanted, np.zeros(width)))[0]
     return apart(held) @ weights[:width]
+
+
+def nested(
+    rdms: Float[np.ndarray, "S C C"],
+    layers: Sequence[Float[np.ndarray, "C F"]],
+    penalties: Sequence[float],
+    *,
+    splits: int,
+    seed: int,
+) -> tuple[float, float]:
+    """(the best layer, the best reweighted layer) for new subjects and new stimuli, mean over subjects and halves.
+
+    Layers and penalties are chosen by the other subjects' similarity on the half of the stimuli that is not tested.
+    """
+    rng, found = np.random.default_rng(seed), []
+    models = [square(correlation_distance(own)) for own in layers]
+
+    def cut(matrix: Float[np.ndarray, "C C"], rows: Int[np.ndarray, "R"]) -> Pairs:
+        return pairs(matrix[np.ix_(rows, rows)])
+
+    for _ in range(splits):
+        learn, held = np.array_split(rng.permutation(rdms.shape[1]), 2)
+        inner, outer = np.array_split(learn, 2)
+        for subject, own in enumerate(rdms):
+            others = square(ranked(pairs(np.delete(rdms, subject, axis=0))).mean(0))
+            best = max(models, key=lambda model, others=others: spearman(cut(others, learn), cut(model, learn)))
+            tried = [
+                (spearman(reweighted(layer, others, inner, outer, penalty), cut(others, outer)), number, penalty)
+                for number, layer in enumerate(layers)
+                for penalty in penalties
+            ]
+            _, number, penalty = max(tried)
+            weighted = reweighted(layers[number], others, learn, held, penalty)
+            found.append([spearman(cut(own, held), other) for other in (cut(best, held), weighted)])
+    plain, weighted = np.mean(found, axis=0)
+    return float(plain), float(weighted)

@@ -1,5 +1,6 @@
 """What the layers of an image network answer: of a pretrained one by name, or of a run of image classification."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import flax.linen as nn
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from deeplearn.models import pretrained as weights
 from deeplearn.models.efficientnet import EfficientNetLite, Trunk
 from deeplearn.models.pretrained import Variables
 
@@ -20,10 +22,17 @@ class Network:
     variables: Variables
     shape: tuple[int, ...]
     """[H, W, C] of its images."""
-    mean: tuple[float, ...] | float
+    mean: Sequence[float] | float
     """Of pixels in 0..1: what is subtracted from an image."""
-    std: tuple[float, ...] | float
+    std: Sequence[float] | float
     """What the rest is divided by."""
+
+
+def pretrained(name: str) -> Network:
+    """A network that somebody else trained. Raises ConfigError where there is none of that name."""
+    ready = weights.pretrained(name)
+    shape = (ready.size, ready.size, 3)
+    return Network(module=ready.module, variables=ready.variables, shape=shape, mean=ready.mean, std=ready.std)
 
 
 def layers(network: Network, x: Float[Array, "B H W C"]) -> list[tuple[str, Array]]:
@@ -72,5 +81,7 @@ def _pooled(x: Array, side: int) -> Float[Array, "B h w C"]:
         x = x[:, :, None]  # places in a row
     if x.ndim == 2:
         return x[:, None, None]
-    window = tuple(max(1, length // side) for length in x.shape[1:3])
-    return nn.avg_pool(x.astype(jnp.float32), window, window)
+    across, down = (max(1, length // side) for length in x.shape[1:3])
+    rows, columns = x.shape[1] // across, x.shape[2] // down
+    cut = x[:, : rows * across, : columns * down].astype(jnp.float32)
+    return cut.reshape(len(x), rows, across, columns, down, -1).mean((2, 4))

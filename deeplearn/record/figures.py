@@ -188,12 +188,13 @@ def images(
     captions: Sequence[str] = (),
     wrong: Sequence[bool] = (),
     columns: int = 8,
+    inches: float = 1.0,
     title: str = "",
 ) -> str:
     """A sheet of pictures in [0, 1], grey [H, W] or [H, W, 1] or RGB; captions of those marked wrong are orange."""
     rows = -(-len(pictures) // columns)
-    height = 1.0 + 0.16 * max((caption.count("\n") + 1 for caption in captions), default=0)
-    with _canvas(path, 1.0 * columns, height * rows + (0.3 if title else 0)) as (figure, svg):
+    height = inches + 0.16 * max((caption.count("\n") + 1 for caption in captions), default=0)
+    with _canvas(path, inches * columns, height * rows + (0.3 if title else 0)) as (figure, svg):
         for place, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
             axes.axis("off")
             if place >= len(pictures):

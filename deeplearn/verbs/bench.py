@@ -1,28 +1,39 @@
-"""`deeplearn bench`: what is fast, beside its peers."""
+"""`deeplearn bench`: what is fast, beside its peers; each benchmark is a file in benchmarks/ with a `Config` and a `main`."""
 
 import difflib
 import sys
+from pathlib import Path
 
+from deeplearn import catalog
 from deeplearn.errors import UsageError
 from deeplearn.flags import before_jax, parse
 
 
 def main(words: list[str]) -> None:
+    """Find the benchmark, parse its knobs, run it."""
     from importlib import import_module
 
-    from deeplearn import catalog
-
-    known = ("matmul", "step", "scaling", "input", "loop", "compare", "faults")
-    if not words or words[0] not in known:
-        near = difflib.get_close_matches(words[0], known, n=1) if words else []
-        asked = words and words[0] not in ("-h", "--help")
-        text = "usage: deeplearn bench NAME [--quick] [--KNOB ...] with NAME one of: " + ", ".join(known)
-        if asked:
-            raise UsageError(f"there is no benchmark {words[0]!r}; " + (f"did you mean {near[0]}?" if near else text))
-        print(text)
+    files = _files()
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: deeplearn bench NAME [--quick] [--KNOB ...]    (deeplearn bench NAME --help shows the knobs)\n")
+        for name, path in files.items():
+            print(f"{name:10} {catalog.summary(path)}")
         return
+    if words[0] not in files:
+        near = difflib.get_close_matches(words[0], files, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(files)}."
+        raise UsageError(f"there is no benchmark {words[0]!r}; {hint}")
     before_jax()
     module = import_module(f"{catalog.home('benchmarks')}.{words[0]}")
     config = parse(module.Config, words[1:], verb=f"bench {words[0]}", about=module.__doc__ or "")
     if code := module.main(config):
         sys.exit(code)
+
+
+def _files() -> dict[str, Path]:
+    """Name -> file of every benchmark; the other files are their parts."""
+    places = (catalog.HOME / "benchmarks", catalog.HOME.parent / "benchmarks")
+    place = next(place for place in places if place.is_dir())
+    return {
+        path.stem: path for path in sorted(place.glob("*.py")) if "\nclass Config" in path.read_text(encoding="utf-8")
+    }
