@@ -33,6 +33,7 @@ from deeplearn.errors import UsageError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Rest
 from deeplearn.metrics import Calibration, Contingency, Mean, Metric, top_k_hits
+from deeplearn.models.pretrained import begun
 from deeplearn.models.zoo import Model, build
 from deeplearn.optimizer import Optimizer, make
 from deeplearn.task import Batch, Task, linen
@@ -90,13 +91,17 @@ def task(config: Config, fitted: Fitted) -> Task:
         loss = optax.softmax_cross_entropy(logits, optax.smooth_labels(target, config.smoothing))
         return Mean.of(loss, batch["mask"]), measures(logits, batch)
 
-    return linen(
-        build(config.model, classes),
+    model = build(config.model, classes)
+    afresh = linen(
+        model,
         objective,
         inputs=inputs,
         augment=lambda key, batch: change(key, batch | {"image": values(batch["image"])}),
         predict=lambda logits, batch: jax.nn.softmax(logits.astype(jnp.float32)),
     )
+    if (weights := config.model.init) is None:
+        return afresh
+    return replace(afresh, init=lambda key, batch: begun(weights, model, afresh.init(key, batch), fitted.shape))
 
 
 def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
@@ -165,9 +170,19 @@ def figures(trained: Trained, folder: Path) -> None:
     )
 
 
+# A folder of a few photographs of each class: the head learns, and what was learnt on ImageNet moves a little.
+PHOTOS = Config(
+    data=images.Data(size=128, scale="range"),
+    model=Model(name="efficientnet-lite0", init="pretrained:efficientnet-lite0"),
+    augment=Augment(area=0.5, flip=True, brightness=0.2, contrast=0.2),
+    steps=100,
+    batch=16,
+    optimizer=Optimizer(rate=1e-3, decay=0.01, warmup=10),
+)
 IMAGENET = images.Data(name="imagenet2012")
 PRESETS = {
     "digits": Config(),
+    "photos": PHOTOS,
     "digits-10fold": Config(data=images.Data(shuffled=True), seeds=10),
     # A quarter of the width of the digits' and half the steps: 99.5 % on the validation part already.
     "mnist5k": Config(data=images.Data(name="mnist5k"), model=Model(name="cnn", width=16), steps=800),

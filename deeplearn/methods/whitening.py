@@ -20,11 +20,13 @@ class Whitening(NamedTuple):
     gains: Float[np.ndarray, "K"]
 
 
-def whitening(points: Float[np.ndarray, "N D"], shrinkage: float = 0.5) -> Whitening:
+def whitening(points: Float[np.ndarray, "N D"], shrinkage: float = 0.9) -> Whitening:
     """The inverse root of (1 - shrinkage) covariance + shrinkage (mean variance) identity, up to a factor.
 
     With fewer points than dimensions, as here, the covariance is singular; shrinking it towards the identity (Ledoit &
-    Wolf, 2004) keeps the directions that the points do not span.
+    Wolf, 2004) keeps the directions that the points do not span. Shrunk by half, strangers are told apart best (equal
+    error .019 instead of .022 among training people of ORL), but the points themselves become all unlike each other
+    (.122 instead of .033), and people do ask a model about pictures that it was made from.
     """
     mean = points.mean(0, dtype=np.float64)
     centred = points - mean

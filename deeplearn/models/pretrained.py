@@ -90,12 +90,33 @@ def pretrained(name: str) -> Pretrained:
     return Pretrained(module=module, variables=variables, size=224, mean=127 / 255, std=128 / 255, classes=classes)
 
 
-def read_variables(path: Path, module: nn.Module, shape: Sequence[int]) -> Variables:
+def begun(init: str, module: nn.Module, fresh: Variables, shape: Sequence[int]) -> Variables:
+    """Variables whose head is fresh and whose rest was trained before.
+
+    Args:
+        init: pretrained:efficientnet-lite0, or pretrained:FILE.
+        fresh: the variables of `module` as it would start without.
+        shape: [H, W, C] of the images it takes.
+
+    Raises:
+        ConfigError: `init` says something else.
+        DataError: the weights cannot be read, or are those of another network.
+    """
+    kind, _, name = init.partition(":")
+    if kind != "pretrained" or not name:
+        raise ConfigError(f"--model.init {init} is not known; give pretrained:efficientnet-lite0 or pretrained:FILE")
+    path = imagenet.efficientnet_lite0() if name == "efficientnet-lite0" else Path(name)
+    learnt = read_variables(path, module, shape, head=False)
+    return {kind: {**own, **learnt.get(kind, {})} for kind, own in fresh.items()}
+
+
+def read_variables(path: Path, module: nn.Module, shape: Sequence[int], *, head: bool = True) -> Variables:
     """The variables of a network from a file by PyTorch's names or by ours (`deeplearn export` writes those).
 
     Args:
         module: an EfficientNet-Lite or a ResNet, or any network where the names are ours.
         shape: [H, W, C] of the images it takes.
+        head: False leaves out the last layer, whose classes may then be others.
 
     Raises:
         DataError: the file is damaged, or its names or shapes are not those of this network.
@@ -109,6 +130,10 @@ def read_variables(path: Path, module: nn.Module, shape: Sequence[int]) -> Varia
     example = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     wanted = jax.eval_shape(lambda key, x: module.init(key, x, train=False), jax.random.key(0), example)
     expected = {name: leaf.shape for name, leaf in flatten_dict(wanted, sep="/").items()}
+    if not head:
+        expected, found = (
+            {name: leaf for name, leaf in some.items() if name.split("/")[1] != "head"} for some in (expected, found)
+        )
     given = {name: leaf.shape for name, leaf in found.items()}
     for name in sorted(expected.keys() | given.keys()):
         if expected.get(name) != given.get(name):

@@ -53,6 +53,10 @@ class Model:
     """Units of a layer with tanh in front of the head (vit)."""
     dropout: Rest | None = None
     """Share of units that are dropped (mlp, cnn, alexnet, vgg, vit, efficientnet)."""
+    init: str | None = None
+    """Weights to start from: pretrained:efficientnet-lite0, or pretrained:FILE (.pth or .safetensors, of a resnet or an
+    efficientnet by PyTorch's names, or as deeplearn export writes them). The head begins afresh. They were learnt on
+    colour pictures scaled by --data.scale range."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the computation; parameters are float32."""
 
@@ -60,7 +64,9 @@ class Model:
 def build(model: Model, classes: int) -> nn.Module:
     """The Linen module; ConfigError where the architecture lacks a knob that was set."""
     module = architecture(model.name, classes)
-    knobs = {field.name: getattr(model, field.name) for field in fields(model) if field.name not in ("name", "dtype")}
+    knobs = {
+        field.name: getattr(model, field.name) for field in fields(model) if field.name not in ("name", "init", "dtype")
+    }
     given = {name: value for name, value in knobs.items() if value is not None}
     for name in given.keys() - {field.name for field in fields(module)}:
         raise ConfigError(f"model.name={model.name} has no {name}: leave model.{name} out")

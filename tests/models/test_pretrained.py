@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict
 from deeplearn.data.sets import imagenet
 from deeplearn.errors import ConfigError, DataError
 from deeplearn.models.efficientnet import EfficientNetLite
-from deeplearn.models.pretrained import RESNET, pretrained, read_variables, renamed
+from deeplearn.models.pretrained import RESNET, begun, pretrained, read_variables, renamed
 from deeplearn.models.zoo import architecture
 
 LOGITS = np.load(Path(__file__).parent / "files" / "efficientnet_lite0.npy")
@@ -84,3 +84,17 @@ def test_our_own_exported_weights_are_read_by_our_names(tmp_path):
     jax.tree.map(
         np.testing.assert_array_equal, read_variables(tmp_path / "a.safetensors", module, (28, 28, 1)), variables
     )
+
+
+def test_a_head_for_other_classes_begins_afresh_on_what_was_learnt(ready):
+    module = EfficientNetLite(3)
+    fresh = {
+        "params": {"trunk": {}, "head": {"kernel": np.zeros((1280, 3)), "bias": np.zeros(3)}},
+        "batch_stats": {"trunk": {}},
+    }
+    found = begun("pretrained:efficientnet-lite0", module, fresh, (64, 64, 3))
+    assert found["params"]["head"] is fresh["params"]["head"]
+    for kind in ("params", "batch_stats"):
+        jax.tree.map(np.testing.assert_array_equal, found[kind]["trunk"], ready.variables[kind]["trunk"])
+    with pytest.raises(ConfigError, match=r"--model\.init imagenet is not known"):
+        begun("imagenet", module, fresh, (64, 64, 3))
