@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,13 +22,12 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from deeplearn.cli import run_file
-from deeplearn.competitors.photos import restorers
+from deeplearn.competitors.photos import chosen, restorers
 from deeplearn.data import photofile
 from deeplearn.data.augment import example_keys
 from deeplearn.data.doors import photos
 from deeplearn.data.photofile import Photo
 from deeplearn.data.source import Arrays
-from deeplearn.errors import DataError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count, NotNegative
 from deeplearn.methods import degrade
@@ -75,34 +74,27 @@ class Config(Run):
     )
 
 
-class Spoilt(NamedTuple):
-    """What is left of images, and what is known of the damage."""
-
-    given: Float[Array, "B H W 3"]
-    hint: Float[Array, "B H W 1"]
-
-
-def spoilt(config: Config, keys: Array, image: Float[Array, "B H W 3"], strength: Float[Array, "B"]) -> Spoilt:
-    """The damage of that strength done to each image by its own key."""
+def spoilt(config: Config, keys: Array, image: Float[Array, "B H W 3"], strength: Float[Array, "B"]) -> Batch:
+    """What is `given` after damage of that strength, each image by its own key, and a `hint` of what is known of it."""
     height, width = image.shape[1:3]
     hint = jnp.zeros((*image.shape[:3], 1))
     match config.damage:
         case "denoise":
             sigma = strength / 255
-            return Spoilt(jax.vmap(degrade.noisy)(keys, image, sigma), hint + sigma[:, None, None, None])
+            return {"given": jax.vmap(degrade.noisy)(keys, image, sigma), "hint": hint + sigma[:, None, None, None]}
         case "superresolve":
             few = degrade.resized(image, height // config.factor, width // config.factor)
-            return Spoilt(degrade.resized(degrade.rounded(few), height, width), hint)
+            return {"given": degrade.resized(degrade.rounded(few), height, width), "hint": hint}
         case "deblur":  # A camera's noise is left over, without which a blur could be divided out.
             blurred = degrade.blurred(image, strength)
-            return Spoilt(jax.vmap(degrade.noisy)(keys, blurred, jnp.full(len(image), 2 / 255)), hint)
+            return {"given": jax.vmap(degrade.noisy)(keys, blurred, jnp.full(len(image), 2 / 255)), "hint": hint}
         case "inpaint":
             each = height * width / HOLE**2 / 100
             draw = partial(degrade.holes, shape=(height, width), most=math.ceil(each * config.strongest), side=HOLE)
             hole = jax.vmap(lambda key, share: draw(key, amount=each * share))(keys, strength)
-            return Spoilt(degrade.filled(image, hole), hole)
+            return {"given": degrade.filled(image, hole), "hint": hole}
         case "colourise":
-            return Spoilt(degrade.grey(image), hint)
+            return {"given": degrade.grey(image), "hint": hint}
 
 
 def task(config: Config, fitted: None = None) -> Task:
@@ -112,7 +104,7 @@ def task(config: Config, fitted: None = None) -> Task:
         keys = example_keys(key, batch)
         image = batch["image"].astype(jnp.float32) / 255
         strength = jax.vmap(lambda k: jax.random.uniform(k, minval=config.weakest, maxval=config.strongest))(keys)
-        return batch | spoilt(config, keys, image, strength)._asdict()
+        return batch | spoilt(config, keys, image, strength)
 
     def objective(restored: Float[Array, "B H W 3"], batch: Batch) -> tuple[Mean, Mapping[str, Mean]]:
         image = batch["image"].astype(jnp.float32) / 255
@@ -137,29 +129,22 @@ def columns(config: Config, image: UInt8[np.ndarray, "N H W 3"], *, blind: bool 
     image = np.tile(image, (config.draws, 1, 1, 1))
     keys = example_keys(jax.random.key(0), {"index": np.arange(len(image))})
     strength = np.full(len(image), config.tested, np.float32)
-    given, hint = jax.jit(partial(spoilt, config))(keys, image.astype(np.float32) / 255, strength)
+    found = jax.jit(partial(spoilt, config))(keys, image.astype(np.float32) / 255, strength)
     if config.damage == "denoise" and blind:
-        hint = jnp.broadcast_to(degrade.noise_level(given)[:, None, None, None], hint.shape)
-    return {"image": image, "given": np.asarray(given), "hint": np.asarray(hint)}
+        level = degrade.noise_level(found["given"])
+        found["hint"] = jnp.broadcast_to(level[:, None, None, None], found["hint"].shape)
+    return {"image": image} | {name: np.asarray(column) for name, column in found.items()}
 
 
 def score(
     config: Config, names: Sequence[str], restored: Float[np.ndarray, "N H W 3"], held: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
-    """PSNR in dB of the pixels (of those in holes where there are any), as a file of 8 bits keeps them, of brightness
-    without the border where pixels were made up; structural similarity; and every photograph's PSNR."""
+    """The means of all measures over photographs (of pixels in holes where there are any), and each one's PSNR."""
     image = held["image"].astype(np.float32) / 255
     where = held["hint"] > 0 if config.damage == "inpaint" else None
-    border = config.factor if config.damage == "superresolve" else 0
-    bright = [degrade.cropped(degrade.luma(x), border) for x in (restored, image)]
-    psnr = degrade.psnr(restored, image, where)
-    values = {
-        "psnr": psnr,
-        "psnr_8bit": degrade.psnr(degrade.rounded(restored), image, where),
-        "psnr_y": degrade.psnr(*bright, where),
-        "ssim": degrade.ssim(restored, image),
-    }
-    values |= {f"psnr {name}": psnr[row :: len(names)] for row, name in enumerate(names)}
+    border = config.factor if config.damage == "superresolve" else 0  # There pixels were made up.
+    values = degrade.measures(restored, image, where, border)
+    values |= {f"psnr {name}": values["psnr"][row :: len(names)] for row, name in enumerate(names)}
     return {name: float(value.mean()) for name, value in values.items()}
 
 
@@ -210,16 +195,14 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
     """What classical methods make of the same photographs; their strengths are chosen on the validation corners."""
     data = photos.load(config.data, config.batch, config.seed)
     valid = columns(config, data.validation, blind=False)
-    tests = {name: columns(config, image, blind=False) for name, image in data.test.items()}
-    found = {}
+    found: dict[str, dict[str, float]] = {}
     for name, settings in restorers(config.damage, config.tested).items():
-        chances = [score(config, (), restore(valid["given"], valid["hint"]), valid)["psnr"] for restore in settings]
-        restore = settings[int(np.argmax(chances))]
-        found[name] = {
-            f"{test}/{key}": value
-            for test, held in tests.items()
-            for key, value in score(config, data.names[test], restore(held["given"], held["hint"]), held).items()
-        }
+        restore = chosen(settings, valid["given"], valid["hint"], valid["image"] / np.float32(255))
+        found[name] = {}
+        for test, image in data.test.items():
+            held = columns(config, image, blind=False)
+            values = score(config, data.names[test], restore(held["given"], held["hint"]), held)
+            found[name] |= {f"{test}/{key}": value for key, value in values.items()}
     return found
 
 
@@ -238,7 +221,7 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
                 photo = enlarged(photo, config.factor)
                 hint = np.zeros_like(photo.colour[..., :1])
             case "inpaint":
-                hint = holes_of(path, photo)
+                hint = photofile.holes(path, photo)
                 filled = np.asarray(degrade.filled(photo.colour, hint))
                 photo = replace(photo, colour=filled, alpha=None if photo.alpha is None else photo.alpha + hint[..., 0])
         restored = tiled(network(trained), np.concatenate([photo.colour, hint], axis=-1))
@@ -255,49 +238,29 @@ def enlarged(photo: Photo, factor: int) -> Photo:
     return replace(photo, colour=larger(photo.colour), alpha=alpha)
 
 
-def holes_of(path: str, photo: Photo) -> Float[np.ndarray, "H W 1"]:
-    """1 where PHOTO.mask.png beside the photograph is white; without one, where the photograph is transparent."""
-    beside = Path(path).with_suffix(".mask.png")
-    if beside.is_file():
-        mask = photofile.read(beside).colour[..., :1]
-        if mask.shape[:2] == photo.colour.shape[:2]:
-            return (mask > 0.5).astype(np.float32)
-        raise DataError(f"{beside} and {path} differ in size; draw the mask on the photograph itself.")
-    if photo.alpha is None or photo.alpha.min() > 0:
-        raise DataError(f"where are the holes of {path}? Make them transparent, or paint them white in {beside}.")
-    return (photo.alpha[..., None] == 0).astype(np.float32)
-
-
 def figures(trained: Trained, folder: Path) -> None:
-    """The first test photographs before and after, and for noise of any strength how good they become."""
-    config = trained.config
+    """Test photographs before and after, and for noise of any strength how good they become."""
+    config = replace(trained.config, draws=1)
     data = photos.load(config.data, config.batch, config.seed)
-    name, image = next(iter(data.test.items()))
-    held = columns(replace(config, draws=1), image[:4])
-    clean, given = held["image"] / np.float32(255), held["given"]
-    restored = network(trained)(_inputs(held))
-    psnr = [np.asarray(degrade.psnr(x, clean)) for x in (given, restored)]
-    middle = slice(image.shape[1] // 3, image.shape[1] // 3 + ZOOM)
+    held, names = columns(config, data.test["test"][:4]), data.names["test"]
+    clean, restored = held["image"] / np.float32(255), network(trained)(_inputs(held))
+    middle = slice(clean.shape[1] // 3, clean.shape[1] // 3 + ZOOM)
     pictures, captions = [], []
-    for row, title in enumerate(data.names[name][:4]):
-        whole = [given[row], restored[row], clean[row]]
-        pictures += [*whole, 0.5 + 4 * (restored[row] - clean[row]), *(x[middle, middle] for x in whole)]
-        captions += [
-            f"{title}\n{psnr[0][row]:.2f} dB",
-            f"restored\n{psnr[1][row]:.2f} dB",
-            "original",
-            "error, fourfold",
-        ]
+    for name, *whole in zip(names, held["given"], restored, clean, strict=False):
+        before, after = (float(degrade.psnr(x, whole[2])) for x in whole[:2])
+        pictures += [*whole, 0.5 + 4 * (whole[1] - whole[2]), *(x[middle, middle] for x in whole)]
+        captions += [f"{name}\n{before:.2f} dB", f"restored\n{after:.2f} dB", "original", "error, fourfold"]
         captions += ["a part", "restored", "original"]
     sheet(pictures, folder / "figures" / "restored.png", captions=captions, columns=7)
     if config.damage != "denoise":
         return
     strengths = np.linspace(config.weakest, config.strongest, 7)
-    rows = [columns(replace(config, tested=float(strength)), image) for strength in strengths]
-    series = {
-        label: (strengths, [float(degrade.psnr(of(row), row["image"] / np.float32(255)).mean()) for row in rows])
-        for label, of in (("restored", lambda row: network(trained)(_inputs(row))), ("noisy", lambda row: row["given"]))
-    }
+    lines: dict[str, list[float]] = {"restored": [], "noisy": []}
+    for strength in strengths:
+        held = columns(replace(config, tested=float(strength)), data.test["test"])
+        for name, image in (("restored", network(trained)(_inputs(held))), ("noisy", held["given"])):
+            lines[name].append(float(degrade.psnr(image, held["image"] / np.float32(255)).mean()))
+    series = {name: (strengths, values) for name, values in lines.items()}
     curves(series, folder / "figures" / "noise.svg", x="deviation of the noise in 255ths", y="PSNR in dB", markers=True)
 
 
