@@ -1,8 +1,8 @@
 """Which objects a photograph shows, and where.
 
-Maps of objects' centres and sides (CenterNet, Zhou et al., 2019; FCOS, Tian et al., 2019), beside a support-vector
-machine that slides over the same pictures (Dalal & Triggs, 2005). By default handwritten digits on photographs; no
-photograph and no digit of the test is among those that are learnt from.
+Maps of objects' centres and sides (CenterNet, Zhou et al., 2019; FCOS, Tian et al., 2019) or a set of boxes (DETR,
+Carion et al., 2020), beside a support-vector machine that slides over the same pictures (Dalal & Triggs, 2005). By
+default handwritten digits on photographs; no photograph and no digit of the test is among those that are learnt from.
     deeplearn train detection
     deeplearn train detection --preset trees              # from the air, tested on other sites
     deeplearn train detection --data.path boxes.json      # your own, in COCO's format
@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,11 +28,11 @@ from deeplearn.data.pictures import shrunk
 from deeplearn.evaluation import predict_all
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count
-from deeplearn.methods import boxes, centres
+from deeplearn.methods import boxes, centres, sets
 from deeplearn.methods.boxes import Found, Truth
 from deeplearn.methods.centres import Detections, Maps
 from deeplearn.metrics import Mean
-from deeplearn.models.detectors import CentreDetector
+from deeplearn.models.detectors import CentreDetector, Guess, SetDetector
 from deeplearn.optimizer import Optimizer, make
 from deeplearn.record.boxes import COLOURS, drawn
 from deeplearn.record.figures import curves
@@ -44,6 +44,8 @@ from deeplearn.workspace import Workspace
 
 STRIDE = 4
 """Pixels along the side of a cell of the detector's maps."""
+COARSEST = 16
+"""Pixels along the side of a cell of the coarsest level, of which a picture's sides are made multiples."""
 MOST = 100
 """Detections of a picture at most, as COCO counts them."""
 LARGEST = 2048
@@ -57,6 +59,8 @@ class Config(Run):
     """Knobs of detection."""
 
     data: scenes.Data = field(default_factory=scenes.Data)
+    model: Literal["centres", "detr"] = "centres"
+    """Maps of centres, or a set of boxes (Carion et al., 2020)."""
     width: Count = 32
     """Channels of the detector at a quarter of the picture's resolution."""
     steps: int = 5000
@@ -70,19 +74,34 @@ Fitted = Classes
 
 
 def task(config: Config, fitted: Fitted) -> Task:
-    """The sum of what is wrong with centres, boxes and how well these are said to fit, for each picture."""
+    """What is wrong with the maps, or with the sets of all stages, for each picture."""
+    classes = len(fitted.classes)
 
     def inputs(batch: Batch) -> tuple[Float[Array, "B H W 3"]]:
         return ((batch["image"].astype(jnp.float32) / 255 - 0.5) * 4,)  # about -2..2
 
-    def objective(maps: Maps, batch: Batch) -> tuple[Mean, Mapping[str, Mean]]:
+    def of_maps(maps: Maps, batch: Batch) -> tuple[Mean, Mapping[str, Mean]]:
         loss = centres.loss(maps, batch["box"], batch["label"], batch["crowd"], STRIDE)
         return Mean.of(loss, batch["mask"]), {}
 
-    def predict(maps: Maps, batch: Batch) -> Detections:
-        return centres.detections(maps, STRIDE, MOST)
+    def of_sets(stages: list[Guess], batch: Batch) -> tuple[Mean, Mapping[str, Mean]]:
+        box = sets.centred(batch["box"]) / _sides(batch)
+        losses = [sets.loss(*stage, batch["label"], box, batch["crowd"]) for stage in stages]
+        return Mean.of(sum(losses[1:], losses[0]), batch["mask"]), {}
 
-    return linen(CentreDetector(len(fitted.classes), config.width), objective, inputs=inputs, predict=predict)
+    if config.model == "centres":
+        net, objective = CentreDetector(classes, config.width), of_maps
+        predict = lambda maps, batch: centres.detections(maps, STRIDE, MOST)  # noqa: E731
+    else:
+        net, objective = SetDetector(classes, config.width), of_sets
+        predict = lambda stages, batch: sets.detections(*stages[-1], _sides(batch), MOST)  # noqa: E731
+    return linen(net, objective, inputs=inputs, predict=predict)
+
+
+def _sides(batch: Batch) -> Float[Array, "1 1 4"]:
+    """Of the picture as the network pads it, twice (width, height)."""
+    height, width = (side + -side % COARSEST for side in batch["image"].shape[1:3])
+    return jnp.array([width, height] * 2, jnp.float32).reshape(1, 1, 4)
 
 
 def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
@@ -202,6 +221,7 @@ def marked(
 
 PRESETS = {
     "digits": Config(),
+    "detr": Config(model="detr", optimizer=Optimizer(rate=1e-3, warmup=200, decay=1e-2, clip=1.0, average=0.998)),
     "hour": Config(width=48, steps=12_000, batch=32),
     # Trees are as large as digits, and a forest has more of them than a picture of things.
     "trees": Config(data=scenes.Data(name="trees", whole=400), steps=2000),

@@ -2,7 +2,7 @@
 
 A pyramid of convolutions for all of them (after U-Net, Ronneberger et al., 2015), DnCNN (Zhang et al., 2017) and a
 small Restormer (Zamir et al., 2022), beside what photographs were restored with before. Noise is removed without being
-told how strong it is.
+told how strong it is: by default 31.2 dB on four photographs at a deviation of 25, in eight minutes on one core.
     deeplearn train restoration                          # white noise of any strength
     deeplearn train restoration --preset superresolve    # also superresolve4, deblur, inpaint, colourise
     deeplearn train restoration --data.path photos       # your own; a tenth is the test
@@ -212,19 +212,18 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     for path in inputs:
         photo = photofile.read(path)
         row: dict[str, Any] = {"image": path, "restored": str(Path(path).with_suffix(f".{config.damage}.png"))}
-        hint = np.zeros_like(photo.colour[..., :1])
+        hint = 0.0
         match config.damage:
             case "denoise":
-                row["noise"] = 255 * float(degrade.noise_level(photo.colour))
-                hint += row["noise"] / 255
+                hint = float(degrade.noise_level(photo.colour))
+                row["noise"] = 255 * hint
             case "superresolve":
                 photo = enlarged(photo, config.factor)
-                hint = np.zeros_like(photo.colour[..., :1])
             case "inpaint":
                 hint = photofile.holes(path, photo)
                 filled = np.asarray(degrade.filled(photo.colour, hint))
                 photo = replace(photo, colour=filled, alpha=None if photo.alpha is None else photo.alpha + hint[..., 0])
-        restored = tiled(network(trained), np.concatenate([photo.colour, hint], axis=-1))
+        restored = tiled(network(trained), np.concatenate([photo.colour, photo.colour[..., :1] * 0 + hint], axis=-1))
         photofile.write(Path(row["restored"]), replace(photo, colour=restored))
         rows.append(row)
     return rows
@@ -244,24 +243,22 @@ def figures(trained: Trained, folder: Path) -> None:
     data = photos.load(config.data, config.batch, config.seed)
     held, names = columns(config, data.test["test"][:4]), data.names["test"]
     clean, restored = held["image"] / np.float32(255), network(trained)(_inputs(held))
-    middle = slice(clean.shape[1] // 3, clean.shape[1] // 3 + ZOOM)
-    pictures, captions = [], []
+    part, pictures, captions = slice(clean.shape[1] // 3, clean.shape[1] // 3 + ZOOM), [], []
     for name, *whole in zip(names, held["given"], restored, clean, strict=False):
         before, after = (float(degrade.psnr(x, whole[2])) for x in whole[:2])
-        pictures += [*whole, 0.5 + 4 * (whole[1] - whole[2]), *(x[middle, middle] for x in whole)]
+        pictures += [*whole, 0.5 + 4 * (whole[1] - whole[2]), *(x[part, part] for x in whole)]
         captions += [f"{name}\n{before:.2f} dB", f"restored\n{after:.2f} dB", "original", "error, fourfold"]
         captions += ["a part", "restored", "original"]
     sheet(pictures, folder / "figures" / "restored.png", captions=captions, columns=7)
-    if config.damage != "denoise":
-        return
-    strengths = np.linspace(config.weakest, config.strongest, 7)
+    strengths = np.linspace(config.weakest, config.strongest, 7 if config.damage == "denoise" else 0)
     lines: dict[str, list[float]] = {"restored": [], "noisy": []}
     for strength in strengths:
         held = columns(replace(config, tested=float(strength)), data.test["test"])
         for name, image in (("restored", network(trained)(_inputs(held))), ("noisy", held["given"])):
             lines[name].append(float(degrade.psnr(image, held["image"] / np.float32(255)).mean()))
-    series = {name: (strengths, values) for name, values in lines.items()}
-    curves(series, folder / "figures" / "noise.svg", x="deviation of the noise in 255ths", y="PSNR in dB", markers=True)
+    if len(strengths):
+        series = {name: (strengths, values) for name, values in lines.items()}
+        curves(series, folder / "figures" / "noise.svg", x="deviation of the noise in 255ths", y="PSNR in dB")
 
 
 PRESETS = {
@@ -278,6 +275,7 @@ PRESETS = {
     ),
     "restormer-lite": Config(model="restormer", optimizer=Optimizer(rate=1e-3, warmup=100, average=0.998)),
 }
+EXPECTED = {"test/psnr": (31.2, 0.2)}
 SMOKE = {"steps": 8, "batch": 4, "width": 4, "data.crop": 32, "data.square": 64}
 
 if __name__ == "__main__":
