@@ -1,37 +1,57 @@
 """Which objects a photograph shows, and where.
 
-Maps of objects' centres and sides (CenterNet, Zhou et al., 2019; FCOS, Tian et al., 2019), beside a support-vector
-machine that slides over the same pictures (Dalal & Triggs, 2005). By default handwritten digits on photographs; no
-photograph and no digit of the test is among those that are learnt from.
+Maps of objects' centres and sides (CenterNet, Zhou et al., 2019; FCOS, Tian et al., 2019) or a set of boxes (DETR,
+Carion et al., 2020), beside a support-vector machine that slides over the same pictures (Dalal & Triggs, 2005). By
+default handwritten digits on photographs; no photograph and no digit of the test is among those that are learnt from.
     deeplearn train detection
     deeplearn train detection --preset trees              # from the air, tested on other sites
     deeplearn train detection --data.path boxes.json      # your own, in COCO's format
     deeplearn predict runs/latest photo.jpg               # boxes, also as photo.boxes.json and photo.boxes.png
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 
 from deeplearn.cli import run_file
+from deeplearn.competitors.scenes import sliding
+from deeplearn.data import photofile
 from deeplearn.data.doors import scenes
 from deeplearn.data.doors.scenes import Classes
+from deeplearn.data.pictures import shrunk
+from deeplearn.evaluation import predict_all
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count
-from deeplearn.methods import boxes, centres
+from deeplearn.methods import boxes, centres, sets
+from deeplearn.methods.boxes import Found, Truth
 from deeplearn.methods.centres import Detections, Maps
 from deeplearn.metrics import Mean
-from deeplearn.models.detectors import CentreDetector
+from deeplearn.models.detectors import CentreDetector, Guess, SetDetector
 from deeplearn.optimizer import Optimizer, make
+from deeplearn.record.boxes import COLOURS, drawn
+from deeplearn.record.figures import curves
+from deeplearn.record.figures import images as sheet
+from deeplearn.record.folder import write_text
 from deeplearn.task import Batch, Task, linen
+from deeplearn.trained import Trained
+from deeplearn.workspace import Workspace
 
 STRIDE = 4
 """Pixels along the side of a cell of the detector's maps."""
+COARSEST = 16
+"""Pixels along the side of a cell of the coarsest level, of which a picture's sides are made multiples."""
 MOST = 100
 """Detections of a picture at most, as COCO counts them."""
+LARGEST = 2048
+"""Longer side in pixels to which a photograph is shrunk, so that it fits into memory."""
+SHADES = (COLOURS[1], COLOURS[4], COLOURS[0])
+LEGEND = "green: found, orange: wrong, red: missed; those with most mistakes first, then usual ones"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +59,8 @@ class Config(Run):
     """Knobs of detection."""
 
     data: scenes.Data = field(default_factory=scenes.Data)
+    model: Literal["centres", "detr"] = "centres"
+    """Maps of centres, or a set of boxes (Carion et al., 2020)."""
     width: Count = 32
     """Channels of the detector at a quarter of the picture's resolution."""
     steps: int = 5000
@@ -52,19 +74,34 @@ Fitted = Classes
 
 
 def task(config: Config, fitted: Fitted) -> Task:
-    """The sum of what is wrong with centres, boxes and how well these are said to fit, for each picture."""
+    """What is wrong with the maps, or with the sets of all stages, for each picture."""
+    classes = len(fitted.classes)
 
     def inputs(batch: Batch) -> tuple[Float[Array, "B H W 3"]]:
         return ((batch["image"].astype(jnp.float32) / 255 - 0.5) * 4,)  # about -2..2
 
-    def objective(maps: Maps, batch: Batch) -> tuple[Mean, Mapping[str, Mean]]:
+    def of_maps(maps: Maps, batch: Batch) -> tuple[Mean, Mapping[str, Mean]]:
         loss = centres.loss(maps, batch["box"], batch["label"], batch["crowd"], STRIDE)
         return Mean.of(loss, batch["mask"]), {}
 
-    def predict(maps: Maps, batch: Batch) -> Detections:
-        return centres.detections(maps, STRIDE, MOST)
+    def of_sets(stages: list[Guess], batch: Batch) -> tuple[Mean, Mapping[str, Mean]]:
+        box = sets.centred(batch["box"]) / _sides(batch)
+        losses = [sets.loss(*stage, batch["label"], box, batch["crowd"]) for stage in stages]
+        return Mean.of(sum(losses[1:], losses[0]), batch["mask"]), {}
 
-    return linen(CentreDetector(len(fitted.classes), config.width), objective, inputs=inputs, predict=predict)
+    if config.model == "centres":
+        net, objective = CentreDetector(classes, config.width), of_maps
+        predict = lambda maps, batch: centres.detections(maps, STRIDE, MOST)  # noqa: E731
+    else:
+        net, objective = SetDetector(classes, config.width), of_sets
+        predict = lambda stages, batch: sets.detections(*stages[-1], _sides(batch), MOST)  # noqa: E731
+    return linen(net, objective, inputs=inputs, predict=predict)
+
+
+def _sides(batch: Batch) -> Float[Array, "1 1 4"]:
+    """Of the picture as the network pads it, twice (width, height)."""
+    height, width = (side + -side % COARSEST for side in batch["image"].shape[1:3])
+    return jnp.array([width, height] * 2, jnp.float32).reshape(1, 1, 4)
 
 
 def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
@@ -84,27 +121,111 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
 
 
 def score(found: Detections, columns: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """COCO's numbers in the pictures' own pixels, and the precision at half an overlap if all classes are one."""
-    pairs = [*zip(*matched(found, columns), strict=True)]
-    one = [(f._replace(label=np.zeros_like(f.label)), t._replace(label=np.zeros_like(t.label))) for f, t in pairs]
-    agnostic = boxes.coco(*zip(*one, strict=True))
-    return boxes.coco(*zip(*pairs, strict=True)) | {"ap50_one_class": agnostic["ap50"]}
+    """COCO's numbers in the pictures' own pixels, and the precision at half an overlap if all classes were one."""
+    predicted, truth = listed(found), objects(columns)
+    predicted = [own._replace(box=own.box / zoom) for own, zoom in zip(predicted, columns["zoom"], strict=True)]
+    return judged(predicted, truth)
 
 
-def matched(found: Detections, columns: Mapping[str, np.ndarray]) -> tuple[list[boxes.Found], list[boxes.Truth]]:
-    """Detections and objects picture by picture, without what fills up their columns."""
-    predicted, truth = [], []
-    for row, zoom in enumerate(columns["zoom"]):
-        real, there = columns["label"][row] >= 0, found.score[row] > 0
-        predicted.append(boxes.Found(found.box[row][there] / zoom, found.score[row][there], found.label[row][there]))
-        truth.append(
-            boxes.Truth(
-                columns["box"][row][real] / zoom, *(columns[name][row][real] for name in ("label", "crowd", "area"))
-            )
-        )
-    return predicted, truth
+def judged(found: Sequence[Found], truth: Sequence[Truth]) -> dict[str, float]:
+    one = [[own._replace(label=np.zeros_like(own.label)) for own in part] for part in (found, truth)]
+    return boxes.coco(found, truth) | {"ap50_one_class": boxes.coco(*one)["ap50"]}
 
 
+def listed(found: Detections) -> list[Found]:
+    """Picture by picture, without doubles."""
+    return [Found(*(part[own.score > 0] for part in own)) for own in map(Detections._make, zip(*found, strict=True))]
+
+
+def objects(columns: Mapping[str, np.ndarray]) -> list[Truth]:
+    """Picture by picture, without what fills up the columns, in the pictures' own pixels."""
+    rows = zip(*(columns[name] for name in ("box", "label", "crowd", "area", "zoom")), strict=True)
+    return [
+        Truth(box[label >= 0] / zoom, label[label >= 0], crowd[label >= 0], area[label >= 0])
+        for box, label, crowd, area, zoom in rows
+    ]
+
+
+def main(config: Config, work: Workspace) -> dict[str, Any]:
+    """One fit; from which score on a detection is shown is chosen on the validation part."""
+    trained, results = work.fit(lambda fitted: experiment(config, fitted), config)
+    if not work.reading:
+        held = scenes.load(config.data, config.batch, config.seed).validation
+        found = [own._replace(box=own.box / zoom) for own, zoom in zip(
+            listed(predict_all(trained.task, trained.variables, held)), held.columns["zoom"], strict=True
+        )]  # fmt: skip
+        work.keep({"threshold.json": boxes.threshold(found, objects(held.columns))})
+    return results
+
+
+def baseline(config: Config) -> dict[str, dict[str, float]]:
+    """Gradient histograms of windows that slide over the same pictures at several sizes, and a linear SVM."""
+    data = scenes.load(config.data, config.batch, config.seed)
+    found = sliding(data, MOST)
+    return {"HOG + SVM": {f"test/{name}": value for name, value in judged(found, objects(data.test.columns)).items()}}
+
+
+def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
+    """A row for each object of each photograph of any size; also as a COCO file and as a picture beside it."""
+    least, rows = trained.asset("threshold.json"), []
+    for path in inputs:
+        image = np.round(photofile.read(path).colour * 255).astype(np.uint8)
+        small, zoom = shrunk(image, LARGEST)
+        (found,) = listed(trained.predict({"image": small[None]}, batch=1))
+        keep = found.score >= least
+        found = Found(found.box[keep] / zoom, found.score[keep], found.label[keep])
+        names = [trained.fitted.classes[label] for label in found.label]
+        results = [
+            {"image": path, "label": name, "category_id": trained.fitted.ids[label], "score": float(chance)}
+            | {"bbox": [float(left), float(top), float(right - left), float(bottom - top)]}
+            for (left, top, right, bottom), chance, label, name in zip(*found, names, strict=True)
+        ]
+        place = Path(path)
+        write_text(place.with_suffix(".boxes.json"), json.dumps(results, indent=1) + "\n")
+        captions = [f"{name} {chance:.2f}" for name, chance in zip(names, found.score, strict=True)]
+        drawn(image, found.box, captions).save(place.with_suffix(".boxes.png"))
+        rows += results
+    return rows
+
+
+def figures(trained: Trained, folder: Path) -> None:
+    """Test pictures, those with most mistakes first: found, missed and wrong boxes; and precision against recall."""
+    data = scenes.load(trained.config.data, trained.config.batch, trained.config.seed).test
+    found, truth = listed(predict_all(trained.task, trained.variables, data)), objects(data.columns)
+    found = [own._replace(box=own.box / zoom) for own, zoom in zip(found, data.columns["zoom"], strict=True)]
+    precision = np.nanmean(boxes.curves(found, truth).precision[..., 0], axis=2)  # [T, R]
+    lines = {f"overlap {boxes.OVERLAPS[t]:.2f}": (boxes.RECALLS, precision[t]) for t in (0, 5, 8)}
+    curves(lines, folder / "figures" / "precision.svg", x="recall", y="precision")
+    least = trained.asset("threshold.json")
+    sure = [Found(*(part[own.score >= least] for part in own)) for own in found]
+    pictures = [
+        marked(image, zoom, *pair)
+        for image, zoom, *pair in zip(data.columns["image"], data.columns["zoom"], sure, truth, strict=True)
+    ]
+    order = np.argsort([-wrong for _, wrong in pictures], kind="stable")
+    shown = [*order[:16], *order[len(order) // 2 :][:16]]
+    sheet([pictures[row][0] for row in shown], folder / "figures" / "pictures.png", title=LEGEND)
+
+
+def marked(
+    image: UInt8[np.ndarray, "H W 3"], zoom: float, found: Found, truth: Truth
+) -> tuple[Float[np.ndarray, "H W 3"], int]:
+    """A picture with its right, wrong and missed boxes, and how many of the latter two there are."""
+    right = (boxes.iou(found.box, truth.box) > 0.5) & (found.label[:, None] == truth.label)  # [D, G]
+    missed = ~right.any(0) & ~truth.crowd
+    box = np.concatenate([found.box, truth.box[missed]]) * zoom
+    kinds = np.concatenate([np.where(right.any(1), 0, 1), np.full(missed.sum(), 2)])
+    picture = drawn(image, box, [""] * len(box), [SHADES[kind] for kind in kinds])
+    return np.asarray(picture) / 255, int((kinds > 0).sum())
+
+
+PRESETS = {
+    "digits": Config(),
+    "detr": Config(model="detr", optimizer=Optimizer(rate=1e-3, warmup=200, decay=1e-2, clip=1.0, average=0.998)),
+    "hour": Config(width=48, steps=12_000, batch=32),
+    # Trees are as large as digits, and a forest has more of them than a picture of things.
+    "trees": Config(data=scenes.Data(name="trees", whole=400), steps=2000),
+}
 SMOKE = {"steps": 8, "batch": 4, "width": 4, "data.scenes": 8}
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A pyramid of convolutions for all of them (after U-Net, Ronneberger et al., 2015), DnCNN (Zhang et al., 2017) and a
 small Restormer (Zamir et al., 2022), beside what photographs were restored with before. Noise is removed without being
-told how strong it is.
+told how strong it is: by default 31.2 dB on four photographs at a deviation of 25, in eight minutes on one core.
     deeplearn train restoration                          # white noise of any strength
     deeplearn train restoration --preset superresolve    # also superresolve4, deblur, inpaint, colourise
     deeplearn train restoration --data.path photos       # your own; a tenth is the test
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,13 +22,12 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from deeplearn.cli import run_file
-from deeplearn.competitors.photos import restorers
+from deeplearn.competitors.photos import chosen, restorers
 from deeplearn.data import photofile
 from deeplearn.data.augment import example_keys
 from deeplearn.data.doors import photos
 from deeplearn.data.photofile import Photo
 from deeplearn.data.source import Arrays
-from deeplearn.errors import DataError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count, NotNegative
 from deeplearn.methods import degrade
@@ -75,34 +74,27 @@ class Config(Run):
     )
 
 
-class Spoilt(NamedTuple):
-    """What is left of images, and what is known of the damage."""
-
-    given: Float[Array, "B H W 3"]
-    hint: Float[Array, "B H W 1"]
-
-
-def spoilt(config: Config, keys: Array, image: Float[Array, "B H W 3"], strength: Float[Array, "B"]) -> Spoilt:
-    """The damage of that strength done to each image by its own key."""
+def spoilt(config: Config, keys: Array, image: Float[Array, "B H W 3"], strength: Float[Array, "B"]) -> Batch:
+    """What is `given` after damage of that strength, each image by its own key, and a `hint` of what is known of it."""
     height, width = image.shape[1:3]
     hint = jnp.zeros((*image.shape[:3], 1))
     match config.damage:
         case "denoise":
             sigma = strength / 255
-            return Spoilt(jax.vmap(degrade.noisy)(keys, image, sigma), hint + sigma[:, None, None, None])
+            return {"given": jax.vmap(degrade.noisy)(keys, image, sigma), "hint": hint + sigma[:, None, None, None]}
         case "superresolve":
             few = degrade.resized(image, height // config.factor, width // config.factor)
-            return Spoilt(degrade.resized(degrade.rounded(few), height, width), hint)
+            return {"given": degrade.resized(degrade.rounded(few), height, width), "hint": hint}
         case "deblur":  # A camera's noise is left over, without which a blur could be divided out.
             blurred = degrade.blurred(image, strength)
-            return Spoilt(jax.vmap(degrade.noisy)(keys, blurred, jnp.full(len(image), 2 / 255)), hint)
+            return {"given": jax.vmap(degrade.noisy)(keys, blurred, jnp.full(len(image), 2 / 255)), "hint": hint}
         case "inpaint":
             each = height * width / HOLE**2 / 100
             draw = partial(degrade.holes, shape=(height, width), most=math.ceil(each * config.strongest), side=HOLE)
             hole = jax.vmap(lambda key, share: draw(key, amount=each * share))(keys, strength)
-            return Spoilt(degrade.filled(image, hole), hole)
+            return {"given": degrade.filled(image, hole), "hint": hole}
         case "colourise":
-            return Spoilt(degrade.grey(image), hint)
+            return {"given": degrade.grey(image), "hint": hint}
 
 
 def task(config: Config, fitted: None = None) -> Task:
@@ -112,7 +104,7 @@ def task(config: Config, fitted: None = None) -> Task:
         keys = example_keys(key, batch)
         image = batch["image"].astype(jnp.float32) / 255
         strength = jax.vmap(lambda k: jax.random.uniform(k, minval=config.weakest, maxval=config.strongest))(keys)
-        return batch | spoilt(config, keys, image, strength)._asdict()
+        return batch | spoilt(config, keys, image, strength)
 
     def objective(restored: Float[Array, "B H W 3"], batch: Batch) -> tuple[Mean, Mapping[str, Mean]]:
         image = batch["image"].astype(jnp.float32) / 255
@@ -137,29 +129,22 @@ def columns(config: Config, image: UInt8[np.ndarray, "N H W 3"], *, blind: bool 
     image = np.tile(image, (config.draws, 1, 1, 1))
     keys = example_keys(jax.random.key(0), {"index": np.arange(len(image))})
     strength = np.full(len(image), config.tested, np.float32)
-    given, hint = jax.jit(partial(spoilt, config))(keys, image.astype(np.float32) / 255, strength)
+    found = jax.jit(partial(spoilt, config))(keys, image.astype(np.float32) / 255, strength)
     if config.damage == "denoise" and blind:
-        hint = jnp.broadcast_to(degrade.noise_level(given)[:, None, None, None], hint.shape)
-    return {"image": image, "given": np.asarray(given), "hint": np.asarray(hint)}
+        level = degrade.noise_level(found["given"])
+        found["hint"] = jnp.broadcast_to(level[:, None, None, None], found["hint"].shape)
+    return {"image": image} | {name: np.asarray(column) for name, column in found.items()}
 
 
 def score(
     config: Config, names: Sequence[str], restored: Float[np.ndarray, "N H W 3"], held: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
-    """PSNR in dB of the pixels (of those in holes where there are any), as a file of 8 bits keeps them, of brightness
-    without the border where pixels were made up; structural similarity; and every photograph's PSNR."""
+    """The means of all measures over photographs (of pixels in holes where there are any), and each one's PSNR."""
     image = held["image"].astype(np.float32) / 255
     where = held["hint"] > 0 if config.damage == "inpaint" else None
-    border = config.factor if config.damage == "superresolve" else 0
-    bright = [degrade.cropped(degrade.luma(x), border) for x in (restored, image)]
-    psnr = degrade.psnr(restored, image, where)
-    values = {
-        "psnr": psnr,
-        "psnr_8bit": degrade.psnr(degrade.rounded(restored), image, where),
-        "psnr_y": degrade.psnr(*bright, where),
-        "ssim": degrade.ssim(restored, image),
-    }
-    values |= {f"psnr {name}": psnr[row :: len(names)] for row, name in enumerate(names)}
+    border = config.factor if config.damage == "superresolve" else 0  # There pixels were made up.
+    values = degrade.measures(restored, image, where, border)
+    values |= {f"psnr {name}": values["psnr"][row :: len(names)] for row, name in enumerate(names)}
     return {name: float(value.mean()) for name, value in values.items()}
 
 
@@ -210,16 +195,14 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
     """What classical methods make of the same photographs; their strengths are chosen on the validation corners."""
     data = photos.load(config.data, config.batch, config.seed)
     valid = columns(config, data.validation, blind=False)
-    tests = {name: columns(config, image, blind=False) for name, image in data.test.items()}
-    found = {}
+    found: dict[str, dict[str, float]] = {}
     for name, settings in restorers(config.damage, config.tested).items():
-        chances = [score(config, (), restore(valid["given"], valid["hint"]), valid)["psnr"] for restore in settings]
-        restore = settings[int(np.argmax(chances))]
-        found[name] = {
-            f"{test}/{key}": value
-            for test, held in tests.items()
-            for key, value in score(config, data.names[test], restore(held["given"], held["hint"]), held).items()
-        }
+        restore = chosen(settings, valid["given"], valid["hint"], valid["image"] / np.float32(255))
+        found[name] = {}
+        for test, image in data.test.items():
+            held = columns(config, image, blind=False)
+            values = score(config, data.names[test], restore(held["given"], held["hint"]), held)
+            found[name] |= {f"{test}/{key}": value for key, value in values.items()}
     return found
 
 
@@ -229,19 +212,18 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     for path in inputs:
         photo = photofile.read(path)
         row: dict[str, Any] = {"image": path, "restored": str(Path(path).with_suffix(f".{config.damage}.png"))}
-        hint = np.zeros_like(photo.colour[..., :1])
+        hint = 0.0
         match config.damage:
             case "denoise":
-                row["noise"] = 255 * float(degrade.noise_level(photo.colour))
-                hint += row["noise"] / 255
+                hint = float(degrade.noise_level(photo.colour))
+                row["noise"] = 255 * hint
             case "superresolve":
                 photo = enlarged(photo, config.factor)
-                hint = np.zeros_like(photo.colour[..., :1])
             case "inpaint":
-                hint = holes_of(path, photo)
+                hint = photofile.holes(path, photo)
                 filled = np.asarray(degrade.filled(photo.colour, hint))
                 photo = replace(photo, colour=filled, alpha=None if photo.alpha is None else photo.alpha + hint[..., 0])
-        restored = tiled(network(trained), np.concatenate([photo.colour, hint], axis=-1))
+        restored = tiled(network(trained), np.concatenate([photo.colour, photo.colour[..., :1] * 0 + hint], axis=-1))
         photofile.write(Path(row["restored"]), replace(photo, colour=restored))
         rows.append(row)
     return rows
@@ -255,50 +237,28 @@ def enlarged(photo: Photo, factor: int) -> Photo:
     return replace(photo, colour=larger(photo.colour), alpha=alpha)
 
 
-def holes_of(path: str, photo: Photo) -> Float[np.ndarray, "H W 1"]:
-    """1 where PHOTO.mask.png beside the photograph is white; without one, where the photograph is transparent."""
-    beside = Path(path).with_suffix(".mask.png")
-    if beside.is_file():
-        mask = photofile.read(beside).colour[..., :1]
-        if mask.shape[:2] == photo.colour.shape[:2]:
-            return (mask > 0.5).astype(np.float32)
-        raise DataError(f"{beside} and {path} differ in size; draw the mask on the photograph itself.")
-    if photo.alpha is None or photo.alpha.min() > 0:
-        raise DataError(f"where are the holes of {path}? Make them transparent, or paint them white in {beside}.")
-    return (photo.alpha[..., None] == 0).astype(np.float32)
-
-
 def figures(trained: Trained, folder: Path) -> None:
-    """The first test photographs before and after, and for noise of any strength how good they become."""
-    config = trained.config
+    """Test photographs before and after, and for noise of any strength how good they become."""
+    config = replace(trained.config, draws=1)
     data = photos.load(config.data, config.batch, config.seed)
-    name, image = next(iter(data.test.items()))
-    held = columns(replace(config, draws=1), image[:4])
-    clean, given = held["image"] / np.float32(255), held["given"]
-    restored = network(trained)(_inputs(held))
-    psnr = [np.asarray(degrade.psnr(x, clean)) for x in (given, restored)]
-    middle = slice(image.shape[1] // 3, image.shape[1] // 3 + ZOOM)
-    pictures, captions = [], []
-    for row, title in enumerate(data.names[name][:4]):
-        whole = [given[row], restored[row], clean[row]]
-        pictures += [*whole, 0.5 + 4 * (restored[row] - clean[row]), *(x[middle, middle] for x in whole)]
-        captions += [
-            f"{title}\n{psnr[0][row]:.2f} dB",
-            f"restored\n{psnr[1][row]:.2f} dB",
-            "original",
-            "error, fourfold",
-        ]
+    held, names = columns(config, data.test["test"][:4]), data.names["test"]
+    clean, restored = held["image"] / np.float32(255), network(trained)(_inputs(held))
+    part, pictures, captions = slice(clean.shape[1] // 3, clean.shape[1] // 3 + ZOOM), [], []
+    for name, *whole in zip(names, held["given"], restored, clean, strict=False):
+        before, after = (float(degrade.psnr(x, whole[2])) for x in whole[:2])
+        pictures += [*whole, 0.5 + 4 * (whole[1] - whole[2]), *(x[part, part] for x in whole)]
+        captions += [f"{name}\n{before:.2f} dB", f"restored\n{after:.2f} dB", "original", "error, fourfold"]
         captions += ["a part", "restored", "original"]
     sheet(pictures, folder / "figures" / "restored.png", captions=captions, columns=7)
-    if config.damage != "denoise":
-        return
-    strengths = np.linspace(config.weakest, config.strongest, 7)
-    rows = [columns(replace(config, tested=float(strength)), image) for strength in strengths]
-    series = {
-        label: (strengths, [float(degrade.psnr(of(row), row["image"] / np.float32(255)).mean()) for row in rows])
-        for label, of in (("restored", lambda row: network(trained)(_inputs(row))), ("noisy", lambda row: row["given"]))
-    }
-    curves(series, folder / "figures" / "noise.svg", x="deviation of the noise in 255ths", y="PSNR in dB", markers=True)
+    strengths = np.linspace(config.weakest, config.strongest, 7 if config.damage == "denoise" else 0)
+    lines: dict[str, list[float]] = {"restored": [], "noisy": []}
+    for strength in strengths:
+        held = columns(replace(config, tested=float(strength)), data.test["test"])
+        for name, image in (("restored", network(trained)(_inputs(held))), ("noisy", held["given"])):
+            lines[name].append(float(degrade.psnr(image, held["image"] / np.float32(255)).mean()))
+    if len(strengths):
+        series = {name: (strengths, values) for name, values in lines.items()}
+        curves(series, folder / "figures" / "noise.svg", x="deviation of the noise in 255ths", y="PSNR in dB")
 
 
 PRESETS = {
@@ -315,6 +275,7 @@ PRESETS = {
     ),
     "restormer-lite": Config(model="restormer", optimizer=Optimizer(rate=1e-3, warmup=100, average=0.998)),
 }
+EXPECTED = {"test/psnr": (31.2, 0.2)}
 SMOKE = {"steps": 8, "batch": 4, "width": 4, "data.crop": 32, "data.square": 64}
 
 if __name__ == "__main__":

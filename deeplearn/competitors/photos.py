@@ -1,7 +1,7 @@
 """What photographs were restored with before networks learnt to; needs scikit-image, and the package bm3d for BM3D."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -28,7 +28,7 @@ def restorers(damage: str, strength: float) -> dict[str, list[Restore]]:
         case "denoise":
             found |= {"total variation": [_tv(weight) for weight in (0.7, 1.0, 1.3)]}
             found |= {"non-local means": [_nlm(share) for share in (0.6, 0.8, 1.0)]}
-            if importlib.util.find_spec("bm3d"):
+            if importlib.util.find_spec("bm3d") and importlib.util.find_spec("bm4d"):
                 found |= {"BM3D": [_bm3d()]}
         case "deblur":
             found |= {"Wiener": [_wiener(strength, balance) for balance in (0.003, 0.01, 0.03, 0.1)]}
@@ -36,6 +36,13 @@ def restorers(damage: str, strength: float) -> dict[str, list[Restore]]:
         case "inpaint":
             found |= {"biharmonic": [_biharmonic()]}
     return found
+
+
+def chosen(settings: Sequence[Restore], given: np.ndarray, hint: np.ndarray, image: np.ndarray) -> Restore:
+    """The setting that comes nearest to the images of a validation part."""
+    if len(settings) == 1:
+        return settings[0]
+    return min(settings, key=lambda restore: float(((restore(given, hint) - image) ** 2).mean()))
 
 
 def _each(function: Callable[..., Float[np.ndarray, "H W 3"]]) -> Restore:

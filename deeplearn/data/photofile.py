@@ -84,3 +84,20 @@ def write(path: Path, photo: Photo) -> None:
             image.save(path, icc_profile=photo.profile)
     except OSError as error:
         raise DataError(f"cannot write {path} ({error.strerror or error}); choose a folder you may write") from error
+
+
+def holes(path: str | Path, photo: Photo) -> Float[np.ndarray, "H W 1"]:
+    """1 where PHOTO.mask.png beside the photograph is white; without one, where the photograph is transparent.
+
+    Raises:
+        DataError: neither is there, or the mask has another size.
+    """
+    beside = Path(path).with_suffix(".mask.png")
+    if beside.is_file():
+        mask = read(beside).colour[..., :1]
+        if mask.shape[:2] == photo.colour.shape[:2]:
+            return (mask > 0.5).astype(np.float32)
+        raise DataError(f"{beside} and {path} differ in size; draw the mask on the photograph itself")
+    if photo.alpha is None or photo.alpha.min() > 0:
+        raise DataError(f"where are the holes of {path}? Make them transparent, or paint them white in {beside}")
+    return (photo.alpha[..., None] == 0).astype(np.float32)

@@ -116,3 +116,14 @@ def whole(picture: Picture, side: int, most: int) -> dict[str, np.ndarray]:
     image = image.copy()
     image[height:], image[:, width:] = GREY, GREY
     return {"image": image, "zoom": np.float32(zoom)} | table(picture._replace(box=box), side, most)
+
+
+def shrunk(image: UInt8[np.ndarray, "H W 3"], largest: int) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+    """The image with no side longer than that, and by how much it was scaled."""
+    from PIL import Image
+
+    zoom = min(1.0, largest / max(image.shape[:2]))
+    if zoom == 1:
+        return image, zoom
+    shape = [max(1, round(extent * zoom)) for extent in image.shape[1::-1]]
+    return np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.LANCZOS)), zoom

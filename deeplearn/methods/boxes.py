@@ -4,7 +4,7 @@ A box is (left, top, right, bottom) in pixels from the image's upper left corner
 Letters: N and M boxes; D detections and G objects of one image; T overlaps, R recalls, K classes, A ranges of area.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -221,6 +221,18 @@ def _read(recall: Float[np.ndarray, "D"], precision: Float[np.ndarray, "D"]) -> 
     return np.append(precision, 0.0)[np.searchsorted(recall, RECALLS)]
 
 
-def averages(precision: Float[np.ndarray, "T R K A"], classes: Sequence[str]) -> Mapping[str, float]:
-    """Average precision of each class over all overlaps."""
-    return {name: float(value) for name, value in zip(classes, precision[..., 0].mean((0, 1)), strict=True)}
+def threshold(found: Sequence[Found], truth: Sequence[Truth]) -> float:
+    """The score from which detections are worth showing: where F1, at half an overlap and over all classes, is best."""
+    matches = [
+        [part[..., 0, 0, :] if part.ndim == 3 else part for part in _matched(f, t, label)]
+        for f, t in zip(found, truth, strict=True)
+        for label in np.unique(np.concatenate([f.label, t.label]))
+    ]
+    if not matches:
+        return 0.5  # Nothing was found and nothing was there.
+    score, _, hit, ignored = (np.concatenate(parts) for parts in zip(*matches, strict=True))
+    order = np.argsort(-score[~ignored], kind="stable")
+    score, right = score[~ignored][order], hit[~ignored][order].cumsum()
+    objects = sum(int((~t.crowd).sum()) for t in truth)
+    f1 = 2 * right / (np.arange(len(right)) + 1 + objects)
+    return float(score[f1.argmax()]) if len(f1) else 0.5

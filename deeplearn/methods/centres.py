@@ -52,12 +52,12 @@ def targets(box: Float[Array, "K 4"], label: Int[Array, "K"], maps: tuple[int, i
     height, width, classes = maps
     real, size = label >= 0, (box[:, 2:] - box[:, :2]) / stride
     middle = (box[:, :2] + box[:, 2:]) / (2 * stride)
-    centre = jnp.clip(jnp.floor(middle), 0, jnp.array([width - 1, height - 1], jnp.float32)) + 0.5
+    centre = jnp.clip(jnp.floor(middle), 0, jnp.array([[width - 1, height - 1]], jnp.float32)) + 0.5
     away = cells(height, width, 1)[None] - centre[:, None, None]  # [K, h, w, 2]
     spread = jnp.maximum(size / 6, 0.4)[:, None, None]
-    bump = jnp.exp(-0.5 * ((away / spread) ** 2).sum(-1)) * real[:, None, None]
+    bump = jnp.where(real[:, None, None], jnp.exp(-0.5 * ((away / spread) ** 2).sum(-1)), 0.0)
     own = (jax.nn.one_hot(label, classes) > 0)[:, None, None]  # [K, 1, 1, C]
-    near = bump * (jnp.abs(away).max(-1) < 1.5)
+    near = jnp.where(jnp.abs(away).max(-1) < 1.5, bump, 0.0)
     return Targets(
         heat=jnp.where(own, bump[..., None], 0.0).max(0),
         peak=(own & (jnp.abs(away).max(-1) < 0.5)[..., None]).any(0),
@@ -88,7 +88,8 @@ def loss(
         # Of boxes that touch; whether they do is told by the distance itself.
         quality = optax.sigmoid_binary_cross_entropy(fit, jax.lax.stop_gradient(overlap.clip(0, 1)))
         share = target.weight / target.weight.sum().clip(1e-3)
-        return focal / (label >= 0).sum().clip(1) + (share * (2 * (1 - overlap) + quality)).sum()
+        objects = jnp.maximum((label >= 0).sum(), 1).astype(jnp.float32)
+        return focal / objects + (share * (2 * (1 - overlap) + quality)).sum()
 
     # What nobody is asked to find takes no part; its cells count as empty.
     return jax.vmap(one)(*maps, box, jnp.where(crowd, -1, label))

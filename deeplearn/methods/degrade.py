@@ -137,6 +137,20 @@ def ssim(a: Image, b: Image) -> Float[Array, "*B"]:
     return (light * (2 * cov + c2) / (var_a + var_b + c2)).mean((-3, -2, -1))
 
 
+def measures(
+    restored: Image, image: Image, where: Bool[Array, "*B H W 1"] | None = None, border: int = 0
+) -> dict[str, Float[Array, "*B"]]:
+    """What papers state of each pair of images in 0..1: PSNR in dB of all pixels or those of `where`, the same as a
+    file of 8 bits keeps them and of brightness without a border; and the structural similarity."""
+    bright = [cropped(luma(x), border) for x in (restored, image)]
+    return {
+        "psnr": psnr(restored, image, where),
+        "psnr_8bit": psnr(rounded(restored), image, where),
+        "psnr_y": psnr(*bright, where if border == 0 else None),
+        "ssim": ssim(restored, image),
+    }
+
+
 def _distance(side: int) -> Float[np.ndarray, "side side"]:
     """Pixels between each two places of a side."""
     return np.abs(np.subtract.outer(np.arange(side), np.arange(side))).astype(np.float32)

@@ -118,3 +118,12 @@ def test_assignment_of_equal_costs_is_one_of_the_best():
     for own, chosen in zip(cost, columns, strict=True):
         assert len(set(chosen)) == 6
         assert own[range(6), chosen].sum() == own[linear_sum_assignment(own)].sum()
+
+
+def test_the_threshold_leaves_out_what_is_more_often_wrong_than_right():
+    box = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], float)
+    truth = Truth(box[:2], np.zeros(2, int), np.zeros(2, bool), np.full(2, 100.0))
+    found = Found(box[[0, 1, 2, 2]], np.array([0.9, 0.6, 0.5, 0.1]), np.zeros(4, int))
+    assert boxes.threshold([found], [truth]) == 0.6
+    nothing = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
+    assert 0 < boxes.threshold([nothing], [truth]) < 1
