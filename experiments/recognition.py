@@ -274,7 +274,7 @@ def figures(trained: Trained, folder: Path) -> None:
     pictures = []
     for u in part[:3]:
         samples = u.sound / np.float32(32768)
-        bands = np.asarray(features(samples[None], np.array([len(samples)]), mel)[0])[0]
+        bands = np.asarray(sound.log_mel(jnp.asarray(samples), mel))
         pictures.append(("", bands, [word[:3] for word in listen(trained, samples)], None))
     spectrograms(pictures, mel.hop / mel.rate, folder / "figures" / "heard.svg", title="What was heard, and when")
 
