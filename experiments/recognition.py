@@ -11,8 +11,11 @@ voices of one engine are one model of a vocal tract.
 
 import io
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import jax
@@ -22,23 +25,29 @@ from jaxtyping import Array
 
 from deeplearn import optimizer
 from deeplearn.cli import run_file
+from deeplearn.competitors import speech as listeners
+from deeplearn.data import audio
 from deeplearn.data.doors.speech import Data, load
 from deeplearn.data.source import Arrays
 from deeplearn.data.speech import Corpus, Utterance, alphabet, buckets, columns, spelled
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count, NotNegative, Range, Rest
 from deeplearn.methods import ngram, sound
-from deeplearn.methods.ctc_search import beam_search, greedy
+from deeplearn.methods.ctc_search import greedy
 from deeplearn.methods.disturb import Disturb, disturbed
 from deeplearn.methods.lattice import ctc_loss, needed
 from deeplearn.methods.ngram import NGram
 from deeplearn.methods.sound import Mel
-from deeplearn.methods.transcripts import scores
+from deeplearn.methods.transcribe import Word, searched, transcribed, windowed
+from deeplearn.methods.transcripts import edits, rate, scores
 from deeplearn.metrics import Mean, Metric
 from deeplearn.models.ctc import ConvCTC
 from deeplearn.optimizer import Optimizer
 from deeplearn.task import Batch, Task, linen
+from deeplearn.trained import Trained
 
+BLOCK, WINDOW, MARGIN = 64_000, 1200, 120
+"""Samples and frames of a long recording at a time; the network sees half of the margin to each side."""
 SHAPES = 3
 """Lengths of training batches; with that of the evaluations, four programs are compiled."""
 
@@ -95,15 +104,15 @@ def task(config: Config, fitted: Fitted) -> Task:
     )
 
     def inputs(batch: Batch) -> tuple[Array, Array]:
-        if "features" in batch:  # disturbed
+        if "features" in batch:  # disturbed, or of a window
             return batch["features"], batch["frames"]
-        frames = sound.frames(batch["samples"], mel)
-        return sound.normalised(sound.log_mel(waves(batch), mel), frames), frames
+        return features(batch["sound"].astype(jnp.float32) / 32768, batch["samples"], mel)
 
     def augment(key: Array, batch: Batch) -> Batch:
-        heard, frames = sound.loudness(waves(batch), mel), sound.frames(batch["samples"], mel)
-        features, frames = disturbed(key, heard, frames, batch["index"], config.disturb, mel)
-        return batch | {"features": features, "frames": frames}
+        waves = sound.levelled(batch["sound"].astype(jnp.float32) / 32768, batch["samples"])
+        frames = sound.frames(batch["samples"], mel)
+        x, frames = disturbed(key, sound.loudness(waves, mel), frames, batch["index"], config.disturb, mel)
+        return batch | {"features": x, "frames": frames}
 
     def objective(outputs: tuple[Array, Array], batch: Batch) -> tuple[Mean, Mapping[str, Metric]]:
         logits, steps = outputs
@@ -123,9 +132,11 @@ def task(config: Config, fitted: Fitted) -> Task:
     return linen(model, objective, inputs=inputs, augment=augment, predict=predict)
 
 
-def waves(batch: Batch) -> Array:
-    """Samples [B, T], equally loud in all rows."""
-    return sound.levelled(batch["sound"].astype(jnp.float32) / 32768, batch["samples"])
+@partial(jax.jit, static_argnames="mel")
+def features(x: Array, samples: Array, mel: Mel) -> tuple[Array, Array]:
+    """What the model hears of sounds [B, T]: (features [B, F, M], frames [B])."""
+    frames = sound.frames(samples, mel)
+    return sound.normalised(sound.log_mel(sound.levelled(x, samples), mel), frames), frames
 
 
 def texts(symbols: Array, letters: str) -> list[str]:
@@ -143,8 +154,7 @@ def evaluation(
 
     def score(found: tuple[np.ndarray, np.ndarray], _: Mapping[str, np.ndarray]) -> dict[str, Any]:
         plain = texts(jax.jit(greedy)(*found), letters)
-        knobs = {"beams": config.beams, "weight": config.weight, "bonus": config.bonus}
-        guided, _ = jax.jit(lambda *a: beam_search(*a, model, **knobs))(*found)
+        guided, _ = searched(*found, model, beams=config.beams, weight=config.weight, bonus=config.bonus)
         beam = scores(references, texts(guided, letters), speakers)
         if not any(plain):
             print("the model hears nothing but blanks: train longer, or lower --optimizer.rate", file=sys.stderr)
@@ -183,6 +193,90 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
         },
         assets={"ngram.npz": stored.getvalue()},
     )
+
+
+def baseline(config: Config) -> dict[str, dict[str, Any]]:
+    """pocketsphinx where it is installed: told the grammar, and open to any English (which takes it minutes)."""
+    if not listeners.installed():
+        return {}
+    tests, rate = load(config.data, config.sound.rate, config.seed).tests, config.sound.rate
+    closed, opened = {}, {}
+    for name, part in tests.items():
+        sounds, references, speakers = zip(*((u.sound, u.text, u.speaker) for u in part), strict=True)
+        for found, grammar in ((closed, True), (opened, False)):
+            of_grammar = config.data.path is None and config.data.tfds is None and name != "asterisk"
+            if of_grammar if grammar else name != "test":  # of espeak's voices it understands nothing without it
+                heard = listeners.transcripts(sounds, rate, closed=grammar)
+                found |= {f"{name}/{key}": value for key, value in scores(references, heard, speakers).items()}
+    return {"pocketsphinx, told the grammar": closed, "pocketsphinx": opened}
+
+
+def listen(trained: Trained, samples: np.ndarray) -> list[Word]:
+    """The words of a recording of any length at the model's rate, found by the beam search."""
+    config, mel, letters = trained.config, trained.fitted.sound, trained.fitted.alphabet
+    count, frames = len(samples), sound.frames(len(samples), mel)
+    wave = np.zeros((1, -(-count // BLOCK) * BLOCK), np.float32)  # few lengths, few compilations
+    wave[0, :count] = samples
+    heard, _ = features(wave, np.array([count]), mel)
+    logp = windowed(
+        lambda x, n: trained.predict({"features": x, "frames": n}, batch=8)[0],
+        np.asarray(heard)[0, :frames],
+        window=WINDOW,
+        margin=MARGIN,
+        stride=config.stride,
+    )
+    with np.load(io.BytesIO(trained.asset("ngram.npz")), allow_pickle=False) as stored:
+        model = NGram(**stored)
+    knobs = {"beams": config.beams, "weight": config.weight, "bonus": config.bonus}
+    return transcribed(logp, model, letters, config.stride * mel.hop / mel.rate, **knobs)
+
+
+def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
+    """What is said in each recording; when each word begins and ends, in seconds; and how sure that is, 1 at most."""
+    rows = []
+    for path in inputs:
+        samples, rate = audio.read(path, trained.fitted.sound.rate)
+        began = time.perf_counter()
+        words = listen(trained, samples)
+        rows.append(
+            {
+                "sound": path,
+                "text": " ".join(word.text for word in words),
+                "starts": " ".join(f"{word.start:.2f}" for word in words),
+                "ends": " ".join(f"{word.end:.2f}" for word in words),
+                "confidence": float(np.exp(np.mean([np.log(word.confidence) for word in words]))) if words else 0.0,
+                "seconds": len(samples) / rate,
+                "real-time factor": (time.perf_counter() - began) * rate / len(samples),
+            }
+        )
+    return rows
+
+
+def figures(trained: Trained, folder: Path) -> None:
+    """Error rates by accent and by pace, and what was heard in three recordings of the test."""
+    from deeplearn.record.figures import bars
+    from deeplearn.record.spectrogram import spectrograms
+
+    mel = trained.fitted.sound
+    part = load(trained.config.data, mel.rate, trained.config.seed).tests
+    part = next(iter(part.values()))
+    letters = trained.fitted.alphabet
+    longest = max(len(u.sound) for u in part)
+    found = trained.predict(columns(part, letters, longest, max(len(u.text) for u in part)), batch=32)
+    heard = texts(jax.jit(greedy)(*found), letters)
+    counts = np.array([edits(u.text, text) for u, text in zip(part, heard, strict=True)])
+    pace = np.array([len(u.text) * mel.rate / len(u.sound) for u in part])  # letters a second
+    third = np.digitize(pace, np.quantile(pace, [1 / 3, 2 / 3]))
+    groups = {f"accent {name}": [u.accent == name for u in part] for name in sorted({u.accent for u in part} - {""})}
+    groups |= {name: third == number for number, name in enumerate(("slow third", "middle third", "fast third"))}
+    rates = {name: rate(counts[np.asarray(rows)]) for name, rows in groups.items() if np.any(rows)}
+    bars(rates, folder / "figures" / "groups.svg", unit="character error rate", title="Errors by group, greedy search")
+    pictures = []
+    for u in part[:3]:
+        samples = u.sound / np.float32(32768)
+        bands = np.asarray(sound.log_mel(jnp.asarray(samples), mel))
+        pictures.append(("", bands, [word[:3] for word in listen(trained, samples)], None))
+    spectrograms(pictures, mel.hop / mel.rate, folder / "figures" / "heard.svg", title="What was heard, and when")
 
 
 SMOKE = {"data.sentences": 64, "data.phrases": 0, "width": 16, "layers": 2}

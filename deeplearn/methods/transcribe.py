@@ -8,11 +8,17 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
 from deeplearn.methods import lattice
+from deeplearn.methods.ctc_search import beam_search
+from deeplearn.methods.ngram import NGram
+
+searched = jax.jit(beam_search, static_argnames=("beams", "weight", "bonus"))
+"""The beam search, compiled once for each shape and knob."""
 
 
 class Word(NamedTuple):
@@ -76,6 +82,44 @@ def pieces(logp: Float[np.ndarray, "T V"], longest: int) -> list[slice]:
         found.append(slice(start, best[1]))
         start = best[1]
     return [*found, slice(start, len(logp))]
+
+
+def transcribed(
+    logp: Float[np.ndarray, "T V"],
+    model: NGram,
+    letters: str,
+    seconds: float,
+    *,
+    beams: int,
+    weight: float,
+    bonus: float,
+    longest: int = 256,
+    together: int = 8,
+) -> list[Word]:
+    """The words of a recording of any length: cut into pieces where it is quiet, searched, and aligned.
+
+    Args:
+        seconds: of one step.
+        beams, weight, bonus: of the search.
+        longest: steps of a piece.
+        together: pieces in one batch; with `longest` one shape, whatever the recording's length.
+    """
+    cuts = pieces(logp, longest)
+    rows = np.zeros((-(-len(cuts) // together) * together, longest, logp.shape[1]), np.float32)
+    steps = np.zeros(len(rows), np.int32)
+    for number, cut in enumerate(cuts):
+        steps[number] = cut.stop - cut.start
+        rows[number, : steps[number]] = logp[cut]
+    knobs = {"beams": beams, "weight": weight, "bonus": bonus}
+    found = []
+    for start in range(0, len(rows), together):
+        part = slice(start, start + together)
+        symbols = np.asarray(searched(rows[part], steps[part], model, **knobs)[0]).tolist()
+        texts = ["".join(letters[number - 1] for number in row if number).strip() for row in symbols]
+        for cut, words in zip(cuts[part], aligned(rows[part], steps[part], texts, letters, seconds), strict=False):
+            shift = cut.start * seconds
+            found += [word._replace(start=word.start + shift, end=word.end + shift) for word in words]
+    return found
 
 
 def aligned(
