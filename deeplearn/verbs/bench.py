@@ -1,4 +1,4 @@
-"""`deeplearn bench`: what is fast, beside its peers; each benchmark is a file in benchmarks/ with a `Config` and a `main`."""
+"""`deeplearn bench`: what is fast, beside its peers; a benchmark is a file in benchmarks/ with `Config` and `main`."""
 
 import difflib
 import sys
@@ -34,6 +34,5 @@ def _files() -> dict[str, Path]:
     """Name -> file of every benchmark; the other files are their parts."""
     places = (catalog.HOME / "benchmarks", catalog.HOME.parent / "benchmarks")
     place = next(place for place in places if place.is_dir())
-    return {
-        path.stem: path for path in sorted(place.glob("*.py")) if "\nclass Config" in path.read_text(encoding="utf-8")
-    }
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(place.glob("*.py"))}
+    return {path.stem: path for path, text in texts.items() if "\ndef main(config: Config)" in text}

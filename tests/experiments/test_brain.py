@@ -15,9 +15,10 @@ from deeplearn.methods import rsa
 from deeplearn.models.activations import Network
 from deeplearn.trained import Trained
 from deeplearn.workspace import Workspace
+from experiments import brain
 
 recipe = catalog.load("brain")
-CONFIG = recipe.Config(draws=10, splits=1, side=2)
+CONFIG = brain.Config(draws=10, splits=1, side=2)
 
 
 class Tiny(nn.Module):

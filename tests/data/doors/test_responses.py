@@ -45,7 +45,7 @@ def volumes(folder, lines=8, shape=(3, 2, 1)):
     rng = np.random.default_rng(0)
     mask = np.ones(shape, np.float32)
     mask[0, 0] = 0
-    (folder / "attributes.txt").write_text("".join(f"{'face house'.split()[i % 2]} {i // 4}\n" for i in range(lines)))
+    (folder / "attributes.txt").write_text("".join(f"{['face', 'house'][i % 2]} {i // 4}\n" for i in range(lines)))
     return Data(
         path=nifti(folder / "bold.nii.gz", rng.normal(size=(3, 2, 1, 8)).astype(np.float32)),
         mask=nifti(folder / "mask.nii", mask),
