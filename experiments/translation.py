@@ -6,7 +6,7 @@ Expected: BLEU 16.5, chrF 42 on held-out books of the German Bible (translation 
 CPU core; in an hour, `--preset hour` reaches BLEU 23.6 and `--preset gnmt` 22.5.
     deeplearn train translation
     deeplearn train translation --model gnmt --data.language fr
-    deeplearn train translation --data.source a.en --data.target a.de
+    deeplearn train translation --data.source a.en --data.target a.de [--data.valid v.en v.de --data.test t.en t.de]
     deeplearn predict runs/latest "In the beginning God created the heavens and the earth."
 """
 
@@ -24,7 +24,7 @@ from deeplearn import optimizer
 from deeplearn.cli import run_file
 from deeplearn.data.doors.pairs import Data, load, title
 from deeplearn.data.source import Arrays
-from deeplearn.data.text import BEGIN, END, PAD, Pair, load_tokenizer, nearest, packed, rows, train_tokenizer
+from deeplearn.data.text import BEGIN, END, PAD, Pair, load_tokenizer, nearest, packed, rows, train_tokenizer, within
 from deeplearn.errors import DataError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count, NotNegative, Rest
@@ -154,9 +154,10 @@ def signatures() -> dict[str, str]:
     return found
 
 
-def evaluation(pairs: Sequence[Pair], tokenizer: Any, length: int, *, final: bool) -> Evaluation:
+def evaluation(pairs: Sequence[Pair], tokenizer: Any, length: int, name: str) -> Evaluation:
     """One sentence a row, in the order of their lengths; scored as text."""
     encoded = [tokenizer.encode([pair[side] for pair in pairs]) for side in range(2)]
+    within(*encoded, length, name)
     order = sorted(range(len(pairs)), key=lambda n: len(encoded[0][n]))
     columns = {
         name: rows([side[n] for n in order], length) for name, side in zip(("source", "target"), encoded, strict=True)
@@ -166,7 +167,7 @@ def evaluation(pairs: Sequence[Pair], tokenizer: Any, length: int, *, final: boo
         found = {order[n]: text for n, text in zip(columns["index"], texts(tokenizer, found.tokens), strict=True)}
         return scores([found[n] for n in sorted(found)], [pairs[n][1] for n in sorted(found)])
 
-    return Evaluation(source=Arrays(columns=columns, batch=EVALUATED_TOGETHER), score=score, final=final)
+    return Evaluation(source=Arrays(columns=columns, batch=EVALUATED_TOGETHER), score=score, final=name == "test")
 
 
 def texts(tokenizer: Any, tokens: np.ndarray) -> list[str]:
@@ -181,19 +182,21 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     fitted = fitted or Fitted(tokenizer=train_tokenizer(lines, config.data.vocabulary))
     tokenizer = load_tokenizer(fitted.tokenizer)
     sides = [tokenizer.encode([pair[side] for pair in corpus.train]) for side in range(2)]
+    within(*sides, config.length, "training")
     columns = dict(zip(("source", "target"), packed(*sides, config.length), strict=True))
+    shown = [pair for pair in corpus.valid if len(tokenizer.encode(pair[0])) < config.length][:8]
     return Experiment(
         task=task(config, fitted),
         fitted=fitted,
         optimizer=optimizer.make(config.optimizer, config.steps),
         train=Arrays(columns=columns, batch=config.batch, seed=config.seed, name=title(config.data)),
         evaluations={
-            name: evaluation(pairs, tokenizer, config.length, final=name == "test")
+            name: evaluation(pairs, tokenizer, config.length, name)
             for name, pairs in (("valid", corpus.valid), ("test", corpus.test))
         },
         assets={
             "sacrebleu.json": signatures(),
-            "examples.json": [dict(zip(("source", "target"), pair, strict=True)) for pair in corpus.valid[:8]],
+            "examples.json": [dict(zip(("source", "target"), pair, strict=True)) for pair in shown],
         },
     )
 
@@ -235,7 +238,9 @@ def figures(trained: Trained, folder: Path) -> None:
     """Where the decoder looks while it translates a sentence of the validation set."""
     from deeplearn.record.figures import heatmap
 
-    source = encoded(trained, [min((pair["source"] for pair in trained.asset("examples.json")), key=len)])
+    if not (examples := [pair["source"] for pair in trained.asset("examples.json")]):
+        return
+    source = encoded(trained, [min(examples, key=len)])
     tokenizer, found = load_tokenizer(trained.fitted.tokenizer), trained.predict({"source": source}).tokens
     model = build(trained.config, tokenizer.get_piece_size())
     memory = model.apply(trained.variables, source, method="encode")

@@ -5,6 +5,7 @@ import struct
 import numpy as np
 import pytest
 
+from deeplearn.data import text
 from deeplearn.data.sets import bible, gettext, number_words
 from deeplearn.data.text import (
     BEGIN,
@@ -105,9 +106,9 @@ def compiled(order):
     ]
     place, tables, strings = 28 + 16 * len(messages), b"", b""
     for side in (messages, translations):
-        for text in side:
-            tables += struct.pack(f"{order}2I", len(text), place + len(strings))
-            strings += text + b"\0"
+        for message in side:
+            tables += struct.pack(f"{order}2I", len(message), place + len(strings))
+            strings += message + b"\0"
     head = struct.pack(f"{order}7I", 0x950412DE, 0, len(messages), 28, 28 + 8 * len(messages), 0, 0)
     return head + tables + strings
 
@@ -229,3 +230,53 @@ def test_numbers_in_words():
     parts = number_words.corpus(train=50, held_out=10)
     assert [len(part) for part in parts] == [50, 10, 10]
     assert len({pair for part in parts for pair in part}) == 70
+
+
+@pytest.mark.parametrize("letter", ["\u2028", "\x85", "\v", "\f", "\x1c", "\r"])
+def test_one_line_is_what_a_line_feed_ends(tmp_path, letter):
+    (tmp_path / "a.en").write_bytes(f"one{letter}two\r\nthree\nfive".encode())
+    (tmp_path / "a.de").write_text("eins\ndrei\nfünf\n")
+    pairs = text.read_pairs(tmp_path / "a.en", tmp_path / "a.de")
+    assert pairs == [
+        ("one two" if letter.isspace() else f"one{letter}two", "eins"),
+        ("three", "drei"),
+        ("five", "fünf"),
+    ]
+    assert text.lines_of(f"one{letter}two\nthree\n".encode(), "-") == [f"one{letter}two", "three"]
+
+
+def test_what_is_too_long_is_said_and_refused_where_it_is_most(capsys):
+    sources = [[7] * n for n in (3, 9, 4)]
+    assert text.within(sources, sources, 10, "training").tolist() == [True, True, True]
+    assert capsys.readouterr().err == ""
+    assert text.within(sources, sources, 9, "training").tolist() == [True, False, True]
+    assert "1 of 3 training pairs have a side of more than 9 tokens (--length)" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"2 of 3 training pairs have .* give --length \d+"):
+        text.within(sources, sources, 4, "training")
+
+
+def families(count, seed=0):
+    """Sentences of invented words, each with a sister that differs in one word of nine, and a copy."""
+    rng = np.random.default_rng(seed)
+    words = np.array(["".join(rng.choice(list("abdefgiklmnoprstu"), 6)) for _ in range(3000)])
+    lines = [list(rng.choice(words, 9, replace=False)) for _ in range(count)]
+    sisters = [[*line[:4], str(rng.choice(words)), *line[5:]] for line in lines]
+    return [" ".join(line) for line in [*lines, *sisters, *lines]]
+
+
+def test_groups_by_common_pieces_are_those_of_all_pairs(monkeypatch):
+    lines = families(400)
+    exact = text.similar_groups(lines, 0.6)
+    assert exact.max() + 1 == 400 and (exact[:400] == exact[400:800]).all() and (exact[:400] == np.arange(400)).all()
+    monkeypatch.setattr(text, "EXACT", 10)
+    np.testing.assert_array_equal(text.similar_groups(lines, 0.6), exact)
+
+
+def test_many_pairs_are_split_without_sisters_on_both_sides(monkeypatch):
+    monkeypatch.setattr(text, "EXACT", 10)
+    monkeypatch.setattr(gettext, "EXACT", 10)
+    monkeypatch.setattr(gettext, "MOST", 30)
+    corpus = gettext.split([(line, line.upper()) for line in families(400)], 0.05, 0.6, 0)
+    held = [source for source, _ in corpus.valid + corpus.test]
+    assert 60 <= len(held) <= 70 and len(corpus.train) > 1100
+    assert text.nearest([source for source, _ in corpus.train], held)[1].max() <= 0.6

@@ -13,7 +13,7 @@ import numpy as np
 
 from deeplearn.data.package import package
 from deeplearn.data.split import grouped
-from deeplearn.data.text import Corpus, Pair, similar_groups
+from deeplearn.data.text import EXACT, Corpus, Pair, nearest, similar_groups
 from deeplearn.errors import DataError
 
 JUPYTERLAB = {  # language -> (region, sha256 of the wheel)
@@ -24,6 +24,9 @@ JUPYTERLAB = {  # language -> (region, sha256 of the wheel)
 }
 DJANGO = "5965d974a5218a2b68a11dd1276434707f23886525c23f0598eccedaf4f4ca00"
 GRAMPS = "56f03bcb643320eb9f9892d4c3f8bbe7c4c4d2e4c71e56f598584af24561ec1c"
+
+MOST = 5000
+"""Pairs to test on at most: enough to tell two systems apart, and few enough to translate."""
 
 PLACEHOLDER = re.compile(r"%(?:\([^)]*\))?[-#0 +]*\d*(?:\.\d+)?[sdifrxgc]|%\d|\$\{[^}]*\}|\{\{?[^}]*\}?\}")
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\"}
@@ -37,7 +40,7 @@ def read_po(path: Path) -> Iterator[Pair]:
     """
     entry: dict[str, str] = {}
     field, fuzzy = "", False
-    for number, line in enumerate([*_text(path).splitlines(), ""], 1):
+    for number, line in enumerate([*_text(path).split("\n"), ""], 1):
         line = line.strip()
         starts_entry = line.startswith(("msgctxt", "msgid ", "#"))
         if not line or (starts_entry and any(name.startswith("msgstr") for name in entry)):
@@ -151,15 +154,18 @@ def corpus(language: str, *, held_out: float = 0.05, threshold: float = 0.6, see
 
 
 def split(pairs: list[Pair], held_out: float, threshold: float, seed: int) -> Corpus:
-    """Validation and test of about `held_out` of the pairs each, by groups of messages similar above `threshold`.
+    """Validation and test of about `held_out` of the pairs each, at most MOST, by groups of messages above `threshold`.
 
-    Chains of similar messages may tie half of them into one group; groups beyond a tenth of `held_out` always train.
+    Equal messages are always on one side. Chains of similar messages may tie half of them into one group; groups beyond
+    a tenth of `held_out` always train. Of many pairs not all are compared to group them; what trains is then compared
+    with all that is held out, and left out where it is as similar.
 
     Raises:
         DataError: nearly all messages are alike.
     """
-    groups = similar_groups([source for source, _ in pairs], threshold) if threshold < 1 else np.arange(len(pairs))
-    aside = held_out * len(pairs)
+    sources = [source for source, _ in pairs]
+    groups = similar_groups(sources, threshold) if threshold < 1 else _equal_groups(sources)
+    aside = min(held_out * len(pairs), MOST)
     free = np.flatnonzero(np.bincount(groups)[groups] <= max(aside / 10, 1))
     if len(free) < 2 * aside:
         raise DataError(
@@ -170,4 +176,13 @@ def split(pairs: list[Pair], held_out: float, threshold: float, seed: int) -> Co
     _, valid = grouped(groups[free[rest]], aside / len(rest), seed + 1)
     valid, test = free[rest[valid]], free[test]
     train = np.setdiff1d(np.arange(len(pairs)), np.concatenate([valid, test]))
+    if threshold < 1 and len(pairs) > EXACT:
+        held = [sources[n] for n in np.concatenate([valid, test])]
+        train = train[nearest([sources[n] for n in train], held)[1] <= threshold]
     return Corpus(*([pairs[n] for n in rows] for rows in (train, valid, test)))
+
+
+def _equal_groups(lines: list[str]) -> np.ndarray:
+    """Group number of each line [N], the same for equal ones, numbered as they come."""
+    number: dict[str, int] = {}
+    return np.array([number.setdefault(line, len(number)) for line in lines])
