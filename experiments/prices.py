@@ -9,7 +9,7 @@ Expected: hotels, the future held out, MAE 19.9 ± 0.7 EUR (boosted trees 19.3);
     deeplearn predict runs/latest new_rooms.csv
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -335,20 +335,13 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
     choice = inner(tests[0]) if config.data.folds else calibration[0]
     # As the literature judges houses, and rooms.
     measure = "test/log_rmse" if config.data.folds and problem.price.min() > 0 else "test/mae"
-    (trial, own), *lessons = (lesson(config, problem, part) for part in (choice, *tests))
-
-    def loss(value: np.ndarray) -> float:
-        return scored(problem, choice.held, own(value))[measure]
-
-    rows, results = np.concatenate([part.held for part in tests]), {}
-    for name, one in competitors.competitors().items():
-        setting = competitors.chosen(name, one, trial, loss)
-        found = [price(competitors.predicted(one, setting, given)) for given, price in lessons]
-        results[name] = scored(problem, rows, np.concatenate(found))
-    return results
+    trial, *posed = (lesson(config, problem, part) for part in (choice, *tests))
+    found = competitors.compared(trial, posed, lambda price: scored(problem, choice.held, price)[measure])
+    rows = np.concatenate([part.held for part in tests])
+    return {name: scored(problem, rows, price) for name, price in found.items()}
 
 
-def lesson(config: Config, problem: Problem, part: Part) -> tuple[competitors.Lesson, Callable]:
+def lesson(config: Config, problem: Problem, part: Part) -> competitors.Posed:
     """What a competitor learns from and is judged on, and what its values mean as prices."""
     problem = seen(problem, part)
     fitted = fitted_on(config, problem, part)

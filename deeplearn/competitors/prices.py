@@ -75,9 +75,18 @@ def competitors() -> dict[str, Competitor]:
     return found
 
 
-def chosen(name: str, one: Competitor, lesson: Lesson, loss: Callable[[np.ndarray], float]) -> Setting:
-    """The best setting by the loss of its values for the held rows of an inner split."""
-    return search(name, one.space, lambda setting: loss(predicted(one, setting, lesson, few=True))).setting
+Posed = tuple[Lesson, Callable[[np.ndarray], np.ndarray]]
+"""A lesson, and what values for its held rows mean as prices."""
+
+
+def compared(trial: Posed, tests: Sequence[Posed], loss: Callable[[np.ndarray], float]) -> dict[str, np.ndarray]:
+    """Competitor -> its prices of the held rows of all tests, in the setting whose prices lose least in the trial."""
+    inner, meant = trial
+    found = {}
+    for name, one in competitors().items():
+        best = search(name, one.space, lambda s, one=one: loss(meant(predicted(one, s, inner, few=True))))
+        found[name] = np.concatenate([price(predicted(one, best.setting, lesson)) for lesson, price in tests])
+    return found
 
 
 def predicted(one: Competitor, setting: Setting, lesson: Lesson, *, few: bool = False) -> Float[np.ndarray, "M"]:
