@@ -28,6 +28,7 @@ from deeplearn.data.image_folder import read_image
 from deeplearn.data.sets import voxels
 from deeplearn.errors import ConfigError, UsageError
 from deeplearn.experiment import Run
+from deeplearn.knobs import Count, NotNegative, Positive
 from deeplearn.methods import decoding, encoding, rsa
 from deeplearn.models import activations
 from deeplearn.models.zoo import build
@@ -42,19 +43,19 @@ class Config(Run):
     data: Data = field(default_factory=Data)
     network: str = "efficientnet-lite0"
     """Whose layers: efficientnet-lite0 (trained on ImageNet), or the folder of a run of image classification."""
-    side: int = 7
+    side: Count = 7
     """Places by places to which a layer's activations are averaged."""
-    draws: int = 200
+    draws: Count = 200
     """Of permutations, bootstraps and random halves."""
-    splits: int = 4
+    splits: Count = 4
     """Of the stimuli into halves: one chooses and fits, the other tests."""
-    radius: float = 2.0
+    radius: NotNegative = 2.0
     """Of the searchlight, in voxels."""
-    stimuli: int = 150
+    stimuli: Count = 150
     """Simulated: images of each of the four kinds."""
-    voxels: int = 40
+    voxels: Count = 40
     """Simulated: of each of the five regions."""
-    penalties: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+    penalties: tuple[Positive, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
     """Of ridge regressions and of reweighting, tried on data that are not tested on."""
 
 
