@@ -14,6 +14,7 @@ saw images: an encoding model for every voxel and layer (ridge regression); simu
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ import numpy as np
 
 from deeplearn import trained as runs
 from deeplearn.cli import run_file
-from deeplearn.competitors.patterns import linear_svm
+from deeplearn.competitors.patterns import linear_svm, similarities
 from deeplearn.data.doors.responses import Alike, Data, Scans, Viewed, load
 from deeplearn.data.image_folder import read_image
 from deeplearn.data.sets import voxels
 from deeplearn.errors import ConfigError, UsageError
 from deeplearn.experiment import Run
+from deeplearn.knobs import Count, NotNegative, Positive
 from deeplearn.methods import decoding, encoding, rsa
 from deeplearn.models import activations
 from deeplearn.models.zoo import build
@@ -41,19 +43,19 @@ class Config(Run):
     data: Data = field(default_factory=Data)
     network: str = "efficientnet-lite0"
     """Whose layers: efficientnet-lite0 (trained on ImageNet), or the folder of a run of image classification."""
-    side: int = 7
+    side: Count = 7
     """Places by places to which a layer's activations are averaged."""
-    draws: int = 200
+    draws: Count = 200
     """Of permutations, bootstraps and random halves."""
-    splits: int = 4
+    splits: Count = 4
     """Of the stimuli into halves: one chooses and fits, the other tests."""
-    radius: float = 2.0
+    radius: NotNegative = 2.0
     """Of the searchlight, in voxels."""
-    stimuli: int = 150
+    stimuli: Count = 150
     """Simulated: images of each of the four kinds."""
-    voxels: int = 40
+    voxels: Count = 40
     """Simulated: of each of the five regions."""
-    penalties: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+    penalties: tuple[Positive, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
     """Of ridge regressions and of reweighting, tried on data that are not tested on."""
 
 
@@ -83,7 +85,7 @@ def main(config: Config, work: Workspace) -> Mapping[str, Any]:
             work.data(scans.name, {"values": scans.values})
             return decoded(config, scans, work)
         case Alike() as alike:
-            work.data(alike.name, {"images": alike.images})
+            work.data(alike.name, {"images": alike.images, "rdms": np.moveaxis(alike.rdms, 1, 0)})
             return compared(config, alike, work)
         case Viewed() as viewed:
             work.data(viewed.name, {"values": viewed.values})
@@ -109,17 +111,16 @@ def decoded(config: Config, scans: Scans, work: Workspace) -> dict[str, Any]:
     if len(means) >= 4:  # crossnobis needs two runs in each half
         splits = max(config.draws // 4, 2)
         halves["rdm/reliability"] = decoding.reliability(means, noise, scans.runs, splits, config.seed)
-    table = np.zeros((len(names), len(names)))
-    np.add.at(table, (np.tile(np.arange(len(names)), len(taken)), taken.ravel()), 1)
     return {
         "test/accuracy": decoding.accuracy(taken),
         "test/shuffled": decoding.shuffled_accuracy(means, noise, scans.runs, max(config.draws // 10, 1), config.seed),
         **halves,
-        "test/confusion": table,
+        "test/confusion": (taken[..., None] == np.arange(len(names))).sum(0),  # [truth, answer], over runs
     }
 
 
 def compared(config: Config, alike: Alike, work: Workspace) -> dict[str, Any]:
+    """Every layer's similarity to the subjects: of the layer that others choose, also for stimuli nobody chose by."""
     layers = activations.features(network(config), alike.images, config.side)
     flat = {name: own.reshape(len(own), -1).astype(np.float64) for name, own in layers.items()}
     models = np.array([rsa.correlation_distance(own) for own in flat.values()])
@@ -127,22 +128,18 @@ def compared(config: Config, alike: Alike, work: Workspace) -> dict[str, Any]:
     scores = np.array([rsa.spearman(subjects, model) for model in models]).T  # [S, L]
     chosen = rsa.chosen_by_others(scores)
     draws = rsa.bootstrap(subjects, models, draws=config.draws, seed=config.seed)
-    ceiling = rsa.ceiling(subjects)
-    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
     kept = {
         "scores": scores.mean(0),
-        "low": low,
-        "high": high,
-        "ceiling": [ceiling.low.mean(), ceiling.high.mean()],
+        "interval": np.quantile(draws, [0.025, 0.975], axis=0),
+        "ceiling": np.mean(rsa.ceiling(subjects), axis=1),
         "brain": rsa.square(rsa.ranked(subjects).mean(0)),
         "model": rsa.square(rsa.ranked(models[np.bincount(chosen).argmax()])),
         "layers": list(layers),
         "chosen": np.array(list(layers))[chosen],
     }
     work.keep({"alike.json": {name: np.asarray(own).tolist() for name, own in kept.items()}})
-    both, weighted = rsa.nested(
-        alike.rdms, list(flat.values()), config.penalties[1::2], splits=config.splits, seed=config.seed
-    )
+    options = {"penalties": config.penalties[1::2], "splits": config.splits, "seed": config.seed}
+    both, weighted = rsa.nested(alike.rdms, list(flat.values()), **options)
     return {
         "rsa/layer": float(scores[np.arange(len(scores)), chosen].mean()),
         "rsa/layer_new_stimuli": both,
@@ -159,17 +156,13 @@ def simulated(config: Config, work: Workspace) -> dict[str, Any]:
     made = voxels.simulate(list(layers.values()), kinds, **options)
     values, folds = made.values.mean(0), np.arange(len(images)) % 5
     scores = encoding.layer_scores(list(layers.values()), values, folds, config.penalties)
-    third = 3 * scores.argmax(0) // len(layers)
-    true = np.array([voxels.REGIONS[name][0] for name in made.region])
     work.keep({"map.json": {"layers": list(layers), "scores": scores.tolist(), "region": made.region.tolist()}})
-    right = {f"map/{name}": float((third == true)[made.region == name].mean()) for name in voxels.REGIONS}
     ceiling = encoding.signal_share(made.values)
     noise = voxels.simulate(list(layers.values()), kinds, **options, signal=False).values.mean(0)
     middle, knobs = list(layers.values())[len(layers) // 2], {"draws": config.draws, "seed": config.seed}
     significant = partial(encoding.significant, middle, groups=folds, penalties=config.penalties, **knobs)
     return {
-        "map/third": float((third == true).mean()),
-        **right,
+        **{f"map/{name}": own for name, own in voxels.recovered(made, scores.argmax(0), len(layers)).items()},
         "encoding/ceiling_share": float(np.median(scores.max(0) / np.maximum(ceiling, 0.05))),
         "signal/significant": significant(values),
         "noise/significant": significant(noise),
@@ -183,13 +176,7 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
         means, _, _ = decoding.prepared(data.values, data.runs, data.conditions)
         return {"linear SVM": {"test/accuracy": linear_svm(means)}}
     if isinstance(data, Alike):
-        subjects = rsa.pairs(data.rdms)
-        pixels = rsa.correlation_distance(data.images.reshape(len(data.images), -1).astype(np.float64))
-        models = {"pixels": pixels, **{name: rsa.pairs(own) for name, own in data.models.items()}}
-        ceiling = rsa.ceiling(subjects)
-        rows = {name: float(rsa.spearman(subjects, model).mean()) for name, model in models.items()}
-        rows |= {"the other subjects": float(ceiling.low.mean()), "all subjects": float(ceiling.high.mean())}
-        return {name: {"rsa/layer": value} for name, value in rows.items()}
+        return {name: {"rsa/layer": value} for name, value in similarities(data.images, data.rdms, data.models).items()}
     return {}
 
 
@@ -214,12 +201,9 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     images = [read_image(path, (224, 224), 3) for path in inputs]
     layers = activations.features(network(trained.config), np.stack(images), trained.config.side)
     name = trained.asset("alike.json")["chosen"][0] if "alike.json" in assets(trained) else list(layers)[-1]
-    distances = rsa.square(rsa.correlation_distance(layers[name].reshape(len(images), -1).astype(np.float64)))
-    pairs = np.argwhere(np.triu(np.ones_like(distances), 1))
-    return [
-        {"image": inputs[a], "other": inputs[b], "layer": name, "dissimilarity": float(distances[a, b])}
-        for a, b in pairs
-    ]
+    distances = rsa.correlation_distance(layers[name].reshape(len(images), -1).astype(np.float64)).tolist()
+    pairs = zip(combinations(inputs, 2), distances, strict=True)
+    return [{"image": one, "other": other, "layer": name, "dissimilarity": own} for (one, other), own in pairs]
 
 
 def assets(trained: Trained) -> set[str]:
@@ -228,14 +212,13 @@ def assets(trained: Trained) -> set[str]:
 
 def figures(trained: Trained, folder: Path) -> None:
     """Matrices side by side, the layer curve with the band of the ceiling, and maps."""
-    from deeplearn.record.figures import bars, curves, heatmap, images
+    from deeplearn.record.figures import curves, heatmap, images
 
     place, there = folder / "figures", assets(trained)
     if "scans.json" in there:
         found = trained.asset("scans.json")
         ranks, names = rsa.square(rsa.ranked(np.array(found["distances"]))), found["names"]
-        labels = {"rows": names, "columns": names, "title": "crossnobis distances, by rank"}
-        heatmap(ranks / ranks.max(), place / "distances.svg", **labels)
+        heatmap(ranks / ranks.max(), place / "distances.svg", rows=names, columns=names, title="crossnobis, by rank")
         if "places" in found:
             slices = decoding.slices(np.array(found["places"]), np.array(found["searchlight"]))
             title = "searchlight: the brighter, the better it decodes"
@@ -243,12 +226,12 @@ def figures(trained: Trained, folder: Path) -> None:
     if "alike.json" in there:
         found = trained.asset("alike.json")
         matrices = [np.array(found[name]) for name in ("brain", "model")]
-        captions = ["inferior temporal cortex", found["chosen"][0]]
-        images([own / own.max() for own in matrices], place / "matrices.svg", captions=captions, columns=2, inches=3.0)
+        shown = {"captions": ["inferior temporal cortex", found["chosen"][0]], "columns": 2, "inches": 3.0}
+        images([own / own.max() for own in matrices], place / "matrices.svg", **shown)
         x = np.arange(len(found["layers"]))
         low, high = (np.full(len(x), value) for value in found["ceiling"])
         series = {
-            "layers, 95 % over subjects and stimuli": (x, found["scores"], found["low"], found["high"]),
+            "layers, 95 % over subjects and stimuli": (x, found["scores"], *found["interval"]),
             "ceiling": (x, (low + high) / 2, low, high),
         }
         curves(series, place / "layers.svg", x=f"layer ({', '.join(found['layers'])})", y="Spearman's correlation")
@@ -259,7 +242,6 @@ def figures(trained: Trained, folder: Path) -> None:
         counts = {name: np.bincount(best[region == name], minlength=count) for name in dict.fromkeys(region.tolist())}
         series = {name: (np.arange(count), own / own.sum()) for name, own in counts.items()}
         curves(series, place / "map.svg", x="layer", y="share of voxels it explains best", markers=True)
-        bars({name: float(own @ np.arange(count) / own.sum()) for name, own in counts.items()}, place / "depth.svg")
 
 
 PRESETS = {

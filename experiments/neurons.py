@@ -25,6 +25,7 @@ from deeplearn.data.split import folds, stratified
 from deeplearn.errors import UsageError
 from deeplearn.experiment import Run
 from deeplearn.knobs import Count, NotNegative, Range, Rest
+from deeplearn.knobs import Count, Positive, Range, Rest
 from deeplearn.methods import logic
 from deeplearn.methods import perceptron as rules
 from deeplearn.metrics import Each
@@ -77,11 +78,7 @@ def proved() -> tuple[dict[str, float], list[dict[str, Any]]]:
 
 def bounded(config: Config) -> tuple[dict[str, float], dict[str, list[float]]]:
     """The perceptron's mistakes on random separable sets of 2 to 10 inputs, and their bounds."""
-    sets, margins, inputs = jax.random.split(jax.random.key(config.seed), 3)
-    trial = jax.jit(jax.vmap(partial(rules.trial, count=50, width=10, passes=PASSES)))
-    margins = 10 ** jax.random.uniform(margins, (config.sets,), minval=-1.5, maxval=-0.3)
-    inputs = jax.random.randint(inputs, (config.sets,), 2, 11)
-    mistakes, bounds, rests = map(np.asarray, trial(jax.random.split(sets, config.sets), margins, inputs))
+    mistakes, bounds, rests = map(np.asarray, rules.trials(jax.random.key(config.seed), config.sets, passes=PASSES))
     results = {
         "perceptron/sets": len(mistakes),
         "perceptron/violations": int((mistakes > bounds).sum()),
@@ -109,20 +106,16 @@ def exclusive_or(config: Config) -> tuple[dict[str, float], dict[str, Any]]:
     keys = jax.random.split(jax.random.key(config.seed), config.attempts)
     results = {"xor/period": rules.period(single["exclusive or"].weights) or np.inf}
     kept = {"mistakes": {name: own.error.tolist() for name, own in single.items()}, "loss": {}}
+    kept["every"] = max(1, config.steps // 100)  # steps between two points of a drawn loss
     kept["nets"] = {"perceptron": [single["exclusive or"].weights[-1][:, None].tolist()]}
     for hidden in (0, *config.hidden):
         widths = (2, hidden, 1) if hidden else (2, 1)
         solved, losses, nets = jax.jit(jax.vmap(partial(tried, widths=widths)))(keys)
         results[f"xor/solved by {hidden}"] = float(solved.mean())
         name = f"{hidden or 'no'} hidden unit{'s' * (hidden != 1)}"
-        kept["loss"][name] = losses.mean(0)[:: every(config)].tolist()
+        kept["loss"][name] = losses.mean(0)[:: kept["every"]].tolist()
         kept["nets"][name] = [weights[losses[:, -1].argmin()].tolist() for weights in nets]
     return results, kept
-
-
-def every(config: Config) -> int:
-    """Steps between two points of a drawn loss."""
-    return max(1, config.steps // 100)
 
 
 def patients() -> tuple[Float[np.ndarray, "N 30"], Float[np.ndarray, "N"]]:
@@ -226,11 +219,11 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
 
 def figures(trained: Trained, folder: Path) -> None:
     """Nets, their sizes and their moments, mistakes below their bound, exclusive or, and how the loss falls."""
-    from deeplearn.record.figures import curves, planes, scatter
+    from deeplearn.record.figures import curves, network, planes, scatter
 
     place = folder / "figures"
     for number, formula in enumerate(trained.config.formulas, start=1):
-        drawn(formula, place / f"1-net-{number}.svg")
+        network(*logic.drawing(logic.compiled(formula)), place / f"1-net-{number}.svg", title=formula)
     proofs, found, xor = (trained.asset(f"{name}.json") for name in ("functions", "perceptron", "xor"))
     sizes = {"smallest net": "fewest", "net of the normal form": "written"}
     counts = {name: np.bincount([proof[key] for proof in proofs]) for name, key in sizes.items()}
@@ -247,22 +240,8 @@ def figures(trained: Trained, folder: Path) -> None:
     nets = {name: tuple(map(jnp.array, net)) for name, net in xor["nets"].items()}
     scores = {name: np.asarray(rules.activations(net, grid)[-1]).reshape(60, 60) for name, net in nets.items()}
     planes(scores, CORNERS, XOR, place / "6-exclusive-or.svg", extent=(-1.5, 1.5, -1.5, 1.5))
-    series = {name: (every(trained.config) * np.arange(len(own)), np.array(own)) for name, own in xor["loss"].items()}
+    series = {name: (xor["every"] * np.arange(len(own)), np.array(own)) for name, own in xor["loss"].items()}
     curves(series, place / "7-loss.svg", x="step", y=f"cross-entropy, mean of {trained.config.attempts} nets")
-
-
-def drawn(formula: str, path: Path) -> None:
-    """The net of a formula, layer by layer, with the thresholds of its units."""
-    from deeplearn.record.figures import network
-
-    net = logic.compiled(formula)
-    depth = logic.depths(net)
-    layers: list[dict[str, str]] = [{} for _ in range(1 + max(depth.values()))]
-    for name in depth:
-        layers[depth[name]][name] = str(net.units[name].threshold) if name in net.units else name
-    synapses = [(source, name, False) for name, unit in net.units.items() for source in unit.excite]
-    synapses += [(source, name, True) for name, unit in net.units.items() for source in unit.inhibit]
-    network(layers, synapses, path, title=formula)
 
 
 def moments(place: Path) -> None:

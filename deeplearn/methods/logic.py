@@ -146,6 +146,16 @@ def layered(net: Net) -> Net:
     return Net(inputs=net.inputs, units=units)
 
 
+def drawing(net: Net) -> tuple[list[dict[str, str]], list[tuple[str, str, bool]]]:
+    """(inputs and units by layer, name -> threshold or name; synapses: from, to, whether it inhibits) for a picture."""
+    depth = depths(net)
+    layers: list[dict[str, str]] = [{} for _ in range(1 + max(depth.values()))]
+    for name in depth:
+        layers[depth[name]][name] = str(net.units[name].threshold) if name in net.units else name
+    synapses = [(source, name, False) for name, unit in net.units.items() for source in unit.excite]
+    return layers, synapses + [(source, name, True) for name, unit in net.units.items() for source in unit.inhibit]
+
+
 def compiled(formula: str) -> Net:
     """A layered net for a formula of names, `and`, `or`, `not`, `^` (exclusive or), True, False and parentheses.
 

@@ -1,6 +1,7 @@
 """Brains and networks, small: own patterns are decoded and predicted, layers are compared and mapped."""
 
 from dataclasses import replace
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,7 +18,7 @@ from deeplearn.trained import Trained
 from deeplearn.workspace import Workspace
 from experiments import brain
 
-recipe = catalog.load("brain")
+recipe: Any = catalog.load("brain")
 CONFIG = brain.Config(draws=10, splits=1, side=2)
 
 

@@ -98,3 +98,9 @@ def simulate(
             region.append(name)
             made.append(number)
     return Simulated(values=np.stack(values, axis=-1).astype(np.float32), region=np.array(region), layer=np.array(made))
+
+
+def recovered(made: Simulated, best: Int[np.ndarray, "V"], layers: int) -> dict[str, float]:
+    """Share of voxels whose best layer lies in the third of the layers they were made from, and in each region."""
+    right = 3 * best // layers == np.array([REGIONS[name][0] for name in made.region])
+    return {"third": float(right.mean()), **{name: float(right[made.region == name].mean()) for name in REGIONS}}
