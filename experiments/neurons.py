@@ -25,7 +25,6 @@ from deeplearn.data.split import folds, stratified
 from deeplearn.errors import UsageError
 from deeplearn.experiment import Run
 from deeplearn.knobs import Count, NotNegative, Range, Rest
-from deeplearn.knobs import Count, Positive, Range, Rest
 from deeplearn.methods import logic
 from deeplearn.methods import perceptron as rules
 from deeplearn.metrics import Each
