@@ -12,6 +12,7 @@ CPU core; in an hour, `--preset hour` reaches BLEU 23.6 and `--preset gnmt` 22.5
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from deeplearn.errors import DataError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count, NotNegative, Rest
 from deeplearn.losses import linear_cross_entropy
-from deeplearn.methods.decode import Search, beam_search, greedy
+from deeplearn.methods.decode import Model, Search, beam_search, greedy
 from deeplearn.metrics import Each, Mean, Metric
 from deeplearn.models import gnmt, transformer
 from deeplearn.optimizer import Optimizer
@@ -102,17 +103,17 @@ def objective(smoothing: float) -> Callable[[Any, Batch], tuple[Mean, dict[str, 
 def search(model: nn.Module, config: Config, variables: Variables, source: Array) -> Search:
     """The translation of each row of `source` [B, S], which holds one sentence."""
 
-    def step(memory, cache, tokens, position):
-        return model.apply(variables, memory, cache, tokens, position, method="step")
-
-    memory = model.apply(variables, source, method="encode")
-    cache = model.apply(variables, memory, config.length, method="start")
+    read = partial(model.apply, variables)
+    memory = read(source, method="encode")
+    asked = Model(
+        start=lambda length: read(memory, config.beams, length, method="start"),
+        step=lambda *where: read(memory, *where, method="step"),
+    )
     limit = 10 + 3 * (source != PAD).sum(1) // 2  # more is babble, which a search would follow to the last place
     options = dict(begin=BEGIN, end=END, length=config.length, limit=limit)
     if config.beams == 1:
-        return greedy(step, memory, cache, source != PAD, **options)
-    options |= dict(beams=config.beams, alpha=config.alpha, beta=config.beta)
-    return beam_search(step, memory, cache, source != PAD, **options)
+        return greedy(asked, source != PAD, **options)
+    return beam_search(asked, source != PAD, beams=config.beams, alpha=config.alpha, beta=config.beta, **options)
 
 
 @dataclass(frozen=True, kw_only=True)

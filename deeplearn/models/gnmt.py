@@ -5,7 +5,8 @@ before: then nothing but the recurrence itself runs token by token. Input projec
 weights are one large product over all tokens. Other departures from the paper: one table for source, target and softmax
 (theirs has three), a layer with tanh between the top LSTM and the softmax (Luong et al., 2015), orthogonal recurrent
 weights, forget gates that start open.
-Letters: B rows, S source tokens, T target tokens, D width, V vocabulary, N hypotheses (rows while decoding).
+Letters: B rows, S source tokens, T target tokens, D width, V vocabulary, K hypotheses of a sentence
+(while decoding).
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from deeplearn.models import packing
 from deeplearn.models.products import dense, weights
 
-LSTMState = tuple[Array, Array]  # output and cell, each [B, D]
+LSTMState = tuple[Array, Array]  # output and cell, each [B, D], or [B, K, D] while decoding
 
 
 class Memory(NamedTuple):
@@ -39,14 +40,14 @@ def recurrence(inputs: Float[Array, "T B 4D"], weight: Float[Array, "D 4D"], kee
     return _forward(inputs, weight, keep)[0]
 
 
-def _cell(state: LSTMState, inputs: Float[Array, "B 4D"], weight: Float[Array, "D 4D"]) -> tuple[LSTMState, Array]:
-    """One token: (new state, activated gates [B, 4, D])."""
+def _cell(state: LSTMState, inputs: Float[Array, "... 4D"], weight: Float[Array, "D 4D"]) -> tuple[LSTMState, Array]:
+    """One token: (new state, activated gates [..., 4, D])."""
     output, cell = state
-    total = (inputs + output @ weight).reshape(inputs.shape[0], 4, -1)
-    enter, forget, leave = (jax.nn.sigmoid(total[:, i]) for i in (0, 1, 3))
-    fresh = jnp.tanh(total[:, 2])
+    total = (inputs + output @ weight).reshape(*cell.shape[:-1], 4, -1)
+    enter, forget, leave = (jax.nn.sigmoid(total[..., i, :]) for i in (0, 1, 3))
+    fresh = jnp.tanh(total[..., 2, :])
     cell = forget * cell + enter * fresh
-    return (leave * jnp.tanh(cell), cell), jnp.stack([enter, forget, fresh, leave], axis=1)
+    return (leave * jnp.tanh(cell), cell), jnp.stack([enter, forget, fresh, leave], axis=-2)
 
 
 def _forward(inputs, weight, keep):
@@ -115,7 +116,7 @@ class LSTM(nn.Module):
         inputs = jnp.moveaxis(self.inputs(flip(x)), 1, 0)
         return flip(jnp.moveaxis(recurrence(inputs, self.weight.astype(self.dtype), keep.T), 0, 1))
 
-    def step(self, x: Float[Array, "N D"], state: LSTMState) -> LSTMState:
+    def step(self, x: Float[Array, "B K D"], state: LSTMState) -> LSTMState:
         return _cell(state, self.inputs(x), self.weight.astype(self.dtype))[0]
 
 
@@ -193,24 +194,31 @@ class GNMT(nn.Module):
         """Features [B, T, D] and the table [V, D]; their product are the logits of each token of `target`."""
         return self.decode(self.encode(source, train), target, train)[0], self.table
 
-    def start(self, memory: Memory, length: int) -> tuple[LSTMState, ...]:
+    def start(self, memory: Memory, beams: int, length: int) -> tuple[LSTMState, ...]:
         """States of the decoder layers before the first token; an LSTM needs no room for `length` tokens."""
         del length
-        zeros = jnp.zeros_like(memory.values[:, 0])
+        zeros = jnp.zeros((memory.values.shape[0], beams, self.width), self.dtype)
         return ((zeros, zeros),) * self.layers
 
-    def step(self, memory: Memory, cache: tuple[LSTMState, ...], token: Int[Array, "N"], position: Int[Array, ""]):
-        """One token further: (logits [N, V], attention [N, S], cache). Each row of the memory holds one sentence."""
-        del position
+    def step(
+        self,
+        memory: Memory,
+        cache: tuple[LSTMState, ...],
+        token: Int[Array, "B K"],
+        ancestors: Int[Array, "B K L"],
+        position: Int[Array, ""],
+    ) -> tuple[Array, Array, tuple[LSTMState, ...]]:
+        """One token further, as `decode.Model` says: (logits [B, K, V], attention [B, K, S], cache)."""
+        parent = jax.lax.dynamic_index_in_dim(ancestors, jnp.maximum(position - 1, 0), axis=2)
+        cache = jax.tree.map(lambda state: jnp.take_along_axis(state, parent, axis=1), cache)
         states = [self.decoder[0].step(self.embed(token), cache[0])]
         x = states[0][0]
-        context, weights = self.attend(x[:, None], memory, (memory.segment > 0)[:, None, :])
-        context, weights = context[:, 0], weights[:, 0]
+        context, weights = self.attend(x, memory, (memory.segment > 0)[:, None, :])
         for n, (layer, state) in enumerate(zip(self.decoder[1:], cache[1:], strict=True)):
             states.append(layer.step(jnp.concatenate([x, context], axis=-1), state))
             x = x + states[-1][0] if n else states[-1][0]
         features = self.readout(x, context)
-        logits = jnp.einsum("nd,vd->nv", features, self.table.astype(self.dtype), preferred_element_type=jnp.float32)
+        logits = jnp.einsum("bkd,vd->bkv", features, self.table.astype(self.dtype), preferred_element_type=jnp.float32)
         return logits, weights, tuple(states)
 
 

@@ -1,7 +1,7 @@
 """Encoder-decoder Transformer (Vaswani et al., 2017), before or after normalisation, over rows of packed sentences.
 
-Letters: B rows, S source tokens, T target tokens, D width, H heads, V vocabulary, N hypotheses (rows while decoding),
-L longest hypothesis.
+Letters: B rows, S source tokens, T target tokens, D width, H heads, d features of a head, V vocabulary, K hypotheses of
+a sentence (while decoding), L longest hypothesis.
 """
 
 from typing import Any, NamedTuple
@@ -10,12 +10,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from deeplearn.models import packing
 from deeplearn.models.products import dense
 
-Pair = tuple[Array, Array]  # keys and values, each [B, S, H, D / H]
+Pair = tuple[Array, Array]  # keys [B, H, d, S] and values [B, H, S, d]: products take them as they lie
 
 
 class Memory(NamedTuple):
@@ -33,14 +33,21 @@ def sinusoids(length: int, width: int) -> np.ndarray:
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 
-def attend(query: Array, key: Array, value: Array, visible: Bool[Array, "B T S"]) -> tuple[Array, Array]:
-    """Softmax attention: [B, T, H, d], [B, S, H, d] twice -> ([B, T, H, d], weights [B, H, T, S]).
+def attend(
+    query: Float[Array, "B H T d"], key: Float[Array, "B H d S"], value: Float[Array, "B H S d"], visible: Array
+) -> tuple[Float[Array, "B T H d"], Float[Array, "B H T S"]]:
+    """Softmax attention to what is `visible` [B, T, S]: the mixed values, and the weights.
 
     A query that may see nothing (padding) looks everywhere alike; its result is never read.
     """
-    scores = jnp.einsum("bthd,bshd->bhts", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32)
+    scores = jnp.matmul(query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(jnp.where(visible[:, None], scores, jnp.float32(-1e9)), axis=-1)
-    return jnp.einsum("bhts,bshd->bthd", weights.astype(value.dtype), value), weights
+    return jnp.matmul(weights.astype(value.dtype), value).swapaxes(1, 2), weights
+
+
+def _heads(joint: Float[Array, "B T N H d"]) -> list[Float[Array, "B H T d"]]:
+    """The N products of one joint product, heads first."""
+    return list(joint.transpose(2, 0, 3, 1, 4))
 
 
 def norm(dtype: Any) -> nn.LayerNorm:
@@ -61,9 +68,9 @@ class Attention(nn.Module):
         self.out = nn.DenseGeneral(self.width, axis=(-2, -1), dtype=self.dtype, dot_general=dense)
 
     def split(self, x: Float[Array, "B T D"]) -> tuple[Array, Array, Array]:
-        """Query, key and value, each [B, T, H, D / H]."""
-        query, key, value = jnp.moveaxis(self.joint(x), 2, 0)
-        return query, key, value
+        """Query [B, H, T, d], key [B, H, d, T] and value [B, H, T, d]."""
+        query, key, value = _heads(self.joint(x))
+        return query, key.mT, value
 
     def __call__(self, query, key, value, visible) -> tuple[Array, Array]:
         mixed, weights = attend(query, key, value, visible)
@@ -84,11 +91,11 @@ class CrossAttention(nn.Module):
         self.out = nn.DenseGeneral(self.width, axis=(-2, -1), dtype=self.dtype, dot_general=dense)
 
     def remember(self, encoded: Float[Array, "B S D"]) -> Pair:
-        key, value = jnp.moveaxis(self.joint(encoded), 2, 0)
-        return key, value
+        key, value = _heads(self.joint(encoded))
+        return key.mT, value
 
     def __call__(self, x, memory: Pair, visible) -> tuple[Array, Array]:
-        mixed, weights = attend(self.query(x), *memory, visible)
+        mixed, weights = attend(self.query(x).swapaxes(1, 2), *memory, visible)
         return self.out(mixed), weights
 
 
@@ -115,13 +122,13 @@ class Layer(nn.Module):
     def __call__(self, x, visible, memory=None, memory_visible=None, cache=None, position=None, train=False):
         """x [B, T, D] -> (x, cross-attention weights [B, H, T, S] or None, cache).
 
-        With a cache (keys and values [N, L, H, d]), x is the one token at `position` and is written into it.
+        With a cache (keys [B, H, d, L * K], values [B, H, L * K, d]) x are K hypotheses' tokens, written at `position`.
         """
         weights = None
         query, key, value = self.self_attention.split(self.before(0, x))
         if cache is not None:
-            write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, position, axis=1)  # noqa: E731
-            key, value = cache = write(cache[0], key), write(cache[1], value)
+            write = jax.lax.dynamic_update_slice_in_dim
+            key, value = cache = write(cache[0], key, position, axis=3), write(cache[1], value, position, axis=2)
         x = self.after(0, x, self.self_attention(query, key, value, visible)[0], train)
         if self.cross:
             mixed, weights = self.cross_attention(self.before(1, x), memory, memory_visible)
@@ -199,25 +206,35 @@ class Transformer(nn.Module):
         """Features [B, T, D] and the table [V, D]; their product are the logits of each token of `target`."""
         return self.decode(self.encode(source, train), target, train)[0], self.table
 
-    def start(self, memory: Memory, length: int) -> tuple[Pair, ...]:
-        """An empty cache for hypotheses of up to `length` tokens: keys and values [N, L, H, d] of every layer."""
-        key = memory.layers[0][0]
-        empty = jnp.zeros((key.shape[0], length, *key.shape[2:]), key.dtype)
-        return tuple((empty, empty) for _ in range(self.layers))
+    def start(self, memory: Memory, beams: int, length: int) -> tuple[Pair, ...]:
+        """An empty cache for `beams` hypotheses of up to `length` tokens: keys and values of every layer."""
+        batch, heads, size, _ = memory.layers[0][0].shape
+        places = length * beams
+        keys, values = (jnp.zeros((batch, heads, *shape), self.dtype) for shape in ((size, places), (places, size)))
+        return tuple((keys, values) for _ in range(self.layers))
 
-    def step(self, memory: Memory, cache: tuple[Pair, ...], token: Int[Array, "N"], position: Int[Array, ""]):
-        """One token further: (logits [N, V], attention [N, S], cache). Each row of the memory holds one sentence."""
-        length = cache[0][0].shape[1]
-        x = self.embed(token[:, None], jnp.broadcast_to(position, (token.shape[0], 1)), length, False)
-        visible = jnp.broadcast_to(jnp.arange(length) <= position, (token.shape[0], 1, length))
+    def step(
+        self,
+        memory: Memory,
+        cache: tuple[Pair, ...],
+        token: Int[Array, "B K"],
+        ancestors: Int[Array, "B K L"],
+        position: Int[Array, ""],
+    ) -> tuple[Array, Array, tuple[Pair, ...]]:
+        """One token further, as `decode.Model` says: (logits [B, K, V], attention [B, K, S], cache)."""
+        beams, length = ancestors.shape[1:]
+        x = self.embed(token, jnp.broadcast_to(position, token.shape), length, False)
+        past = (jnp.arange(length) <= position)[None, None, :, None]
+        own = ancestors[..., None] == jnp.arange(beams)[None, None, None, :]
+        visible = (own & past).reshape(*token.shape, length * beams)
         memory_visible = (memory.segment > 0)[:, None, :]
         written = []
         for layer, remembered, old in zip(self.decoder, memory.layers, cache, strict=True):
-            x, weights, new = layer(x, visible, remembered, memory_visible, cache=old, position=position)
+            x, weights, new = layer(x, visible, remembered, memory_visible, cache=old, position=position * beams)
             written.append(new)
         x = self.decoder_norm(x) if self.prenorm else x
-        logits = jnp.einsum("nd,vd->nv", x[:, 0], self.table.astype(self.dtype), preferred_element_type=jnp.float32)
-        return logits, weights.mean(1)[:, 0], tuple(written)
+        logits = jnp.einsum("bkd,vd->bkv", x, self.table.astype(self.dtype), preferred_element_type=jnp.float32)
+        return logits, weights.mean(1), tuple(written)
 
 
 BASE = dict(width=512, layers=6, heads=8, hidden=2048, dropout=0.1, prenorm=False)

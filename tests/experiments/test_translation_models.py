@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deeplearn.data.text import BEGIN, END, PAD, rows
-from deeplearn.methods.decode import beam_search, greedy
+from deeplearn.methods.decode import Model, beam_search, greedy
 from deeplearn.models.gnmt import GNMT
 from deeplearn.models.transformer import Transformer
 
@@ -42,8 +42,8 @@ def applied(model, method="__call__"):
     return jax.jit(lambda *args: model.apply(parameters, *args, method=method))
 
 
-def start(model, memory, length):
-    return model.apply(variables(model), memory, length, method="start")
+def start(model, memory, beams, length):
+    return model.apply(variables(model), memory, beams, length, method="start")
 
 
 def features(model, sources, targets, length):
@@ -81,16 +81,16 @@ def test_one_cached_step_at_a_time_equals_the_whole_row(name):
     target = rows(TARGETS, 6)
     hidden, table = applied(model)(rows(SOURCES, 6), target)
     memory = applied(model, "encode")(rows(SOURCES, 6))
-    cache = start(model, memory, 6)
-    token = np.full(3, BEGIN, np.int32)
+    cache = start(model, memory, 1, 6)
+    token, alone = np.full((3, 1), BEGIN, np.int32), np.zeros((3, 1, 6), np.int32)
     expected = np.asarray(hidden) @ np.asarray(table).T
     for position in range(6):
-        logits, attention, cache = applied(model, "step")(memory, cache, token, jnp.int32(position))
+        logits, attention, cache = applied(model, "step")(memory, cache, token, alone, jnp.int32(position))
         real = np.array([position <= len(t) for t in TARGETS])
-        np.testing.assert_allclose(np.asarray(logits)[real], expected[real, position], atol=5e-5)
+        np.testing.assert_allclose(np.asarray(logits)[real, 0], expected[real, position], atol=5e-5)
         np.testing.assert_allclose(np.asarray(attention).sum(-1), 1, atol=1e-5)
-        assert not np.asarray(attention)[np.asarray(memory.segment) == 0].any()
-        token = target[:, position]
+        assert not np.asarray(attention)[:, 0][np.asarray(memory.segment) == 0].any()
+        token = target[:, position, None]
 
 
 @pytest.mark.parametrize("name, beams", [("prenorm", 1), ("prenorm", 3), ("gnmt", 3)])
@@ -99,27 +99,36 @@ def test_cached_search_equals_search_that_repeats_the_whole_prefix(name, beams):
     source, length = rows(SOURCES, 6), 5
     options = dict(begin=BEGIN, end=END, length=length)
 
-    def cached(memory, cache, tokens, position):
-        return model.apply(variables(model), memory, cache, tokens, position, method="step")
+    def cached(memory):
+        return Model(
+            start=lambda room: start(model, memory, beams, room),
+            step=lambda *where: model.apply(variables(model), memory, *where, method="step"),
+        )
 
-    def uncached(source, prefix, tokens, position):
-        """The cache is the hypothesis itself; END after it closes the row and is not seen before."""
-        prefix = jnp.where(jnp.arange(length)[None] == position - 1, tokens[:, None], prefix)
-        row = jnp.where(jnp.arange(length + 1)[None] >= position, END, jnp.pad(prefix, ((0, 0), (0, 1))))
-        memory = model.apply(variables(model), source, method="encode")
-        hidden, attention = model.apply(variables(model), memory, row, method="decode")
-        take = lambda x: jax.lax.dynamic_index_in_dim(x, position, axis=1, keepdims=False)  # noqa: E731
-        return take(hidden) @ variables(model)["params"]["embedding"].T, take(attention), prefix
+    def uncached(source):
+        """The cache holds tokens [B, K, L]; an END after each hypothesis closes its row and is not seen before."""
+        source = jnp.repeat(source, beams, axis=0)
 
-    def search(step, memory, cache):
+        def step(cache, tokens, ancestors, position):
+            cache = jax.lax.dynamic_update_slice(cache, tokens[..., None], (0, 0, position))
+            prefix = jnp.take_along_axis(cache, ancestors, axis=1).reshape(-1, length)
+            prefix = jnp.pad(jnp.roll(prefix, -1, axis=1), ((0, 0), (0, 1)))  # without BEGIN
+            row = jnp.where(jnp.arange(length + 1)[None] >= position, END, prefix)
+            memory = model.apply(variables(model), source, method="encode")
+            hidden, attention = model.apply(variables(model), memory, row, method="decode")
+            take = lambda x: jax.lax.dynamic_index_in_dim(x, position, axis=1, keepdims=False)  # noqa: E731
+            logits, attention = take(hidden) @ variables(model)["params"]["embedding"].T, take(attention)
+            return *(x.reshape(3, beams, -1) for x in (logits, attention)), cache
+
+        return Model(start=lambda room: jnp.zeros((3, beams, room), jnp.int32), step=step)
+
+    def search(asked):
         if beams == 1:
-            return greedy(step, memory, cache, source != PAD, **options)
-        return beam_search(step, memory, cache, source != PAD, beams=beams, beta=0.2, **options)
+            return greedy(asked, source != PAD, **options)
+        return beam_search(asked, source != PAD, beams=beams, beta=0.2, **options)
 
-    memory = applied(model, "encode")(source)
-    cache = start(model, memory, length)
-    fast = jax.jit(search, static_argnums=0)(cached, memory, cache)
-    slow = jax.jit(search, static_argnums=0)(uncached, jnp.asarray(source), jnp.zeros((3, length), jnp.int32))
+    fast = jax.jit(lambda memory: search(cached(memory)))(applied(model, "encode")(source))
+    slow = jax.jit(lambda source: search(uncached(source)))(jnp.asarray(source))
     np.testing.assert_array_equal(fast.tokens, slow.tokens)
     np.testing.assert_allclose(fast.score, slow.score, atol=1e-4)
 
