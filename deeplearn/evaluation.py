@@ -16,6 +16,9 @@ from deeplearn.metrics import Metric, Results, lane_of, values_of
 from deeplearn.step import accumulated, eval_step
 from deeplearn.task import Batch, Task, Variables
 
+FEW = (1, 8, 64)
+"""Rows to which the last batch of a prediction is cut where so many hold it: few sizes, since each is compiled."""
+
 
 def evaluate(
     experiment: Experiment,
@@ -80,8 +83,10 @@ def predict_all(task: Task, variables: Variables, source: Source) -> PyTree:
     program = jax.jit(task.predict)
     kept = []
     for batch in source.once():
-        real = np.asarray(batch["mask"]) > 0
-        kept.append(jax.tree.map(lambda leaf, real=real: np.asarray(leaf)[real], program(variables, batch)))
+        real = int((np.asarray(batch["mask"]) > 0).sum())  # padding comes last
+        rows = min([size for size in FEW if size >= real], default=len(batch["mask"]))
+        found = program(variables, {name: column[:rows] for name, column in batch.items()})
+        kept.append(jax.tree.map(lambda leaf, real=real: np.asarray(leaf)[:real], found))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *kept)
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 NEVER = -1e9  # log-probability of what must not happen; finite, so that differences of two stay numbers
-STAGE = 32  # places that a stage adds to the cache; each stage is compiled, half as many take a tenth longer to search
+STAGE = 32  # places that a stage adds to the cache; each stage is compiled by itself, hence few of them
 PARTS = 16  # of the vocabulary: of 4000 logits 250 maxima are sorted, then the sixteen behind each of the best
 
 
