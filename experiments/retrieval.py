@@ -11,7 +11,7 @@ minutes, where cosines of pixels have .435. `--preset unseen` learns from five d
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from deeplearn.data.images import Images
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.methods import contrast, ranking
 from deeplearn.metrics import Mean
+from deeplearn.models.pretrained import begun
 from deeplearn.models.zoo import Model, build
 from deeplearn.optimizer import Optimizer, make
 from deeplearn.record.statistics import bootstrap
@@ -79,14 +80,18 @@ def task(config: Config, fitted: Fitted) -> Task:
         loss = contrast.supervised(unit(codes), jnp.tile(label, 2), mask, config.temperature)
         return Mean.of(loss, mask), {}
 
-    return linen(
-        build(config.model, config.code),
+    model = build(config.model, config.code)
+    afresh = linen(
+        model,
         objective,
         inputs=inputs,
         augment=augment,
         predict=lambda codes, _: unit(codes),
         couples=True,
     )
+    if (weights := config.model.init) is None:
+        return afresh
+    return replace(afresh, init=lambda key, batch: begun(weights, model, afresh.init(key, batch), fitted.shape))
 
 
 def parts(config: Config) -> tuple[Images, Images]:

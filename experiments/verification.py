@@ -302,7 +302,16 @@ PRESETS = {
     "fused": Config(parts=("network", "pretrained")),
 }
 EXPECTED = {"test/eer": (0.019, 0.004)}
-SMOKE = {"steps": 8, "batch": 16, "width": 4, "code": 16, "parts": ("network",), "reduce": 4}
+SMOKE = {
+    "parts": ("network",),
+    "steps": 8,
+    "batch": 16,
+    "width": 4,
+    "code": 16,
+    "reduce": 4,
+    "scale": 8.0,  # It stays what it begins as: while scale and margin grow, so does the loss.
+    "margin": 0.0,
+}
 
 if __name__ == "__main__":
     run_file(__file__)

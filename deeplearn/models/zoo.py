@@ -65,7 +65,17 @@ def build(model: Model, classes: int) -> nn.Module:
     """The Linen module; ConfigError where the architecture lacks a knob that was set."""
     module = architecture(model.name, classes)
     knobs = {
-        field.name: getattr(model, field.name) for field in fields(model) if field.name not in ("name", "init", "dtype")
+        "width": model.width,
+        "depth": model.depth,
+        "levels": model.levels,
+        "kernel": model.kernel,
+        "patch": model.patch,
+        "stem": model.stem,
+        "norm": model.norm,
+        "pool": model.pool,
+        "position": model.position,
+        "rep_size": model.rep_size,
+        "dropout": model.dropout,
     }
     given = {name: value for name, value in knobs.items() if value is not None}
     for name in given.keys() - {field.name for field in fields(module)}:
