@@ -184,7 +184,11 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
         write_text(place.with_suffix(".boxes.json"), json.dumps(results, indent=1) + "\n")
         captions = [f"{name} {chance:.2f}" for name, chance in zip(names, found.score, strict=True)]
         drawn(image, found.box, captions).save(place.with_suffix(".boxes.png"))
-        rows += results
+        sides = ("left", "top", "width", "height")
+        rows += [
+            {name: row[name] for name in ("image", "label", "score")} | dict(zip(sides, row["bbox"], strict=True))
+            for row in results
+        ]
     return rows
 
 
