@@ -38,7 +38,8 @@ class Trained:
     def predict(self, columns: Mapping[str, np.ndarray], batch: int = 256) -> PyTree:
         """What the task predicts for columns [N, ...], in their order: leaves [N, ...]."""
         assert self.task is not None, "an experiment that predicts defines task(config, fitted)"
-        return predict_all(self.task, self.variables, Arrays(columns=columns, batch=batch))
+        size = len(next(iter(columns.values())))
+        return predict_all(self.task, self.variables, Arrays(columns=columns, batch=min(batch, max(size, 1))))
 
     def asset(self, name: str) -> Any:
         """JSON values, or bytes where the name does not end in .json. Raises StorageError where it is damaged."""

@@ -19,14 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from deeplearn import trained as runs
 from deeplearn.cli import run_file
 from deeplearn.competitors.patterns import linear_svm, similarities
 from deeplearn.data.doors.responses import Alike, Data, Scans, Viewed, load
-from deeplearn.data.image_folder import read_image
+from deeplearn.data.image_folder import pictures_in, read_image
+from deeplearn.data.inputs import attempted
 from deeplearn.data.sets import voxels
-from deeplearn.errors import ConfigError, UsageError
+from deeplearn.errors import ConfigError, DataError, UsageError
 from deeplearn.experiment import Run
 from deeplearn.knobs import Count, NotNegative, Positive
 from deeplearn.methods import decoding, encoding, rsa
@@ -184,26 +186,36 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """The conditions of patterns (.npy [N, V], scaled as in training), or how unlike images are for the chosen layer.
 
     Raises:
-        UsageError: patterns have other voxels, or there are not two images.
+        UsageError: there are not two images.
     """
     if (trained.folder / "assets" / "scans.json").is_file():
         known = trained.asset("scans.json")
-        weights, rows = np.array(known["weights"]), []
-        for path in inputs:
-            values = np.atleast_2d(np.load(path, allow_pickle=False))
-            if values.shape[1] != len(weights):
-                raise UsageError(f"{path} has {values.shape[1]} voxels; this run decodes {len(weights)}.")
+        weights = np.array(known["weights"])
+        patterns, rows = attempted(inputs, partial(scanned, voxels=len(weights)))
+        for path, values in patterns:
             best = (values @ weights + np.array(known["offset"])).argmax(1)
             rows += [{"file": path, "pattern": row, "condition": known["names"][own]} for row, own in enumerate(best)]
         return rows
-    if len(inputs) < 2:
+    read, failed = attempted(map(str, pictures_in(inputs)), lambda path: read_image(path, (224, 224), 3), threads=8)
+    if len(read) < 2:
         raise UsageError("give two images or more: how unlike they are is what a layer says.")
-    images = [read_image(path, (224, 224), 3) for path in inputs]
+    inputs, images = [path for path, _ in read], [image for _, image in read]
     layers = activations.features(network(trained.config), np.stack(images), trained.config.side)
     name = trained.asset("alike.json")["chosen"][0] if "alike.json" in assets(trained) else list(layers)[-1]
     distances = rsa.correlation_distance(layers[name].reshape(len(images), -1).astype(np.float64)).tolist()
     pairs = zip(combinations(inputs, 2), distances, strict=True)
-    return [{"image": one, "other": other, "layer": name, "dissimilarity": own} for (one, other), own in pairs]
+    return failed + [{"image": one, "other": other, "layer": name, "dissimilarity": own} for (one, other), own in pairs]
+
+
+def scanned(path: str, voxels: int) -> Float[np.ndarray, "N V"]:
+    """Patterns of a file. Raises DataError where there are none, or others than of so many voxels."""
+    try:
+        values = np.atleast_2d(np.load(path, allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} holds no patterns ({error}); give an array [N, voxels] in a .npy file.") from error
+    if values.shape[1] != voxels:
+        raise DataError(f"{path} has {values.shape[1]} voxels; this run decodes {voxels}.")
+    return values
 
 
 def assets(trained: Trained) -> set[str]:

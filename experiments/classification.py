@@ -29,6 +29,7 @@ from deeplearn.competitors.images import classifiers, compete
 from deeplearn.data.augment import Augment, augmentation
 from deeplearn.data.doors import images
 from deeplearn.data.doors.images import Pixels, scaled, values
+from deeplearn.data.inputs import attempted
 from deeplearn.errors import UsageError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Rest
@@ -41,6 +42,8 @@ from deeplearn.trained import Trained
 
 TABLE = 100
 """Most classes whose confusions are counted: larger tables are not read by anybody."""
+TOGETHER = 1024
+"""Images that lie in memory together when their classes are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,20 +137,24 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
 
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
-    """The three likeliest classes of each image file."""
-    from deeplearn.data.image_folder import read_image
+    """The likeliest class of each image file, and the probability of every class; folders stand for their images."""
+    from deeplearn.data.image_folder import pictures_in, read_image
 
     *size, channels = trained.fitted.shape
     if size[1] == 1:
         raise UsageError("this model was trained on signals, not on images, so it cannot look at image files.")
-    chances = trained.predict({"image": np.stack([read_image(path, tuple(size), channels) for path in inputs])})
-    rows = []
-    for path, own in zip(inputs, chances, strict=True):
-        row = {"image": path}
-        for rank, c in enumerate(np.argsort(-own)[:3], 1):
-            place = "" if rank == 1 else f" {rank}"
-            row |= {f"label{place}": trained.fitted.classes[c], f"probability{place}": float(own[c])}
-        rows.append(row)
+    files, classes, rows = [str(file) for file in pictures_in(inputs)], trained.fitted.classes, []
+    for first in range(0, len(files), TOGETHER):
+        part = files[first : first + TOGETHER]
+        read, failed = attempted(part, lambda path: read_image(path, tuple(size), channels), threads=8)
+        rows += failed
+        if read:
+            chances = trained.predict({"image": np.stack([image for _, image in read])})
+            rows += [
+                {"image": path, "label": classes[own.argmax()], "probability": float(own.max())}
+                | {"probabilities": dict(zip(classes, own.tolist(), strict=True))}
+                for (path, _), own in zip(read, chances, strict=True)
+            ]
     return rows
 
 

@@ -28,6 +28,8 @@ from deeplearn.competitors import groups as competitors
 from deeplearn.data.augment import Augment, augmentation, views
 from deeplearn.data.customers import Scaling
 from deeplearn.data.doors.customers import Data, Examples, load, read_like
+from deeplearn.data.image_folder import SUFFIXES
+from deeplearn.data.inputs import TABLES, attempted, expanded
 from deeplearn.data.source import Arrays
 from deeplearn.errors import ConfigError
 from deeplearn.experiment import Experiment, Run
@@ -259,18 +261,25 @@ def judged(examples: Examples, labels: clustering.Labels, again: Sequence[cluste
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """The group of each customer in CSV files like the one learnt from, or of each image file."""
-    fitted, groups, rows = trained.fitted, trained.asset("groups.json"), []
-    for path in inputs:
-        names, values = read_like(path, fitted.shape, fitted.scaling)
-        soft = trained.predict({"image": values}, EVALUATED_TOGETHER)
-        if trained.config.method == "forecast":
-            soft = np.asarray(ae.student(soft, np.array(groups["centres"], np.float32)))
-        soft, kind = soft[:, groups["order"]], "customer" if fitted.scaling else "image"
-        rows += [
-            {kind: name, "group": int(own.argmax()), "probability": float(own.max())}
-            for name, own in zip(names, soft, strict=True)
-        ]
-    return rows
+    fitted, groups = trained.fitted, trained.asset("groups.json")
+    files = expanded(inputs, TABLES if fitted.scaling else SUFFIXES)
+    read, rows = attempted(files, lambda path: read_like(path, fitted.shape, fitted.scaling), threads=8)
+    if not read:
+        return rows
+    soft = trained.predict({"image": np.concatenate([values for _, (_, values) in read])}, EVALUATED_TOGETHER)
+    if trained.config.method == "forecast":
+        soft = np.asarray(ae.student(soft, np.array(groups["centres"], np.float32)))
+    places = [
+        {"file": path, "customer": name} if fitted.scaling else {"image": path}
+        for path, (own, _) in read
+        for name in own
+    ]
+    return rows + [
+        place
+        | {"group": int(own.argmax()), "probability": float(own.max())}
+        | {"probabilities": {f"group {k}": float(chance) for k, chance in enumerate(own)}}
+        for place, own in zip(places, soft[:, groups["order"]], strict=True)
+    ]
 
 
 def figures(trained: Trained, folder: Path) -> None:

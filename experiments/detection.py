@@ -24,6 +24,8 @@ from deeplearn.competitors.scenes import sliding
 from deeplearn.data import photofile
 from deeplearn.data.doors import scenes
 from deeplearn.data.doors.scenes import Classes
+from deeplearn.data.image_folder import pictures_in
+from deeplearn.data.inputs import attempted
 from deeplearn.data.pictures import shrunk
 from deeplearn.evaluation import predict_all
 from deeplearn.experiment import Evaluation, Experiment, Run
@@ -167,9 +169,10 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """A row for each object of each photograph of any size; also as a COCO file and as a picture beside it."""
-    least, rows = trained.asset("threshold.json"), []
-    for path in inputs:
-        image = np.round(photofile.read(path).colour * 255).astype(np.uint8)
+    least = trained.asset("threshold.json")
+    read, rows = attempted(map(str, pictures_in(inputs)), photofile.read)
+    for path, photo in read:
+        image = np.round(photo.colour * 255).astype(np.uint8)
         small, zoom = shrunk(image, LARGEST)
         (found,) = listed(trained.predict({"image": small[None]}, batch=1))
         keep = found.score >= least

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from deeplearn.cli import run_file
+from deeplearn.data.inputs import attempted
 from deeplearn.data.split import folds, stratified
 from deeplearn.errors import UsageError
 from deeplearn.experiment import Run
@@ -198,13 +199,17 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     Raises:
         UsageError: a formula cannot be read, or has more than ten inputs.
     """
-    rows = []
-    for formula in inputs:
+
+    def read(formula: str) -> logic.Net:
         net = logic.compiled(formula)
         if len(net.inputs) > 10:
             raise UsageError(
                 f"{formula!r} has {len(net.inputs)} inputs, whose truth table nobody reads; give up to ten."
             )
+        return net
+
+    nets, rows = attempted(inputs, read)
+    for formula, net in nets:
         names = [*net.inputs, *(logic.described(name, unit) for name, unit in net.units.items())]
         depth = max(logic.depths(net).values())
         for row in logic.assignments(len(net.inputs)):
@@ -212,8 +217,7 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
             rows.append(
                 {"formula": formula} | dict(zip(names, np.append(row, fires).astype(int).tolist(), strict=True))
             )
-    columns = dict.fromkeys(name for row in rows for name in row)
-    return [{name: row.get(name) for name in columns} for row in rows]
+    return rows
 
 
 def figures(trained: Trained, folder: Path) -> None:

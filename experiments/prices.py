@@ -26,6 +26,7 @@ from deeplearn.competitors import prices as competitors
 from deeplearn.data.csvtable import Schema, Table, read_like, take
 from deeplearn.data.doors import prices as door
 from deeplearn.data.doors.prices import Data, Part, Problem, Scale, copies, inner, load, parts, seen
+from deeplearn.data.inputs import TABLES, attempted, expanded
 from deeplearn.data.source import Arrays
 from deeplearn.data.tabular import Encoding, encode, fit_encoding, forget, unknown
 from deeplearn.errors import note
@@ -287,15 +288,20 @@ def scored(problem: Problem, rows: np.ndarray, price: np.ndarray) -> dict[str, A
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """A price with its interval for every row of CSV files that have the columns of the training table."""
-    fitted, kept, found = trained.fitted, trained.asset("conformal.json"), []
+    fitted, kept = trained.fitted, trained.asset("conformal.json")
     reference, recipe = fitted.scale.reference, catalog.load(__file__)
     folders = [trained.folder / f"calibration-{i}" for i in range(len(kept["scores"]))]
     before = [of_fit(recipe, trained.config, folder) for folder in folders]
     if not before and kept["margin"] is not None:
         note("the intervals are those of earlier windows of time: for another time nothing is promised")
-    for path in inputs:
+
+    def read(path: str) -> Table:
         table = read_like(path, fitted.schema, complete={reference})
         door.refuse_reference(table, reference, path)
+        return table
+
+    tables, found = attempted(expanded(inputs, TABLES), read)
+    for path, table in tables:
         for sentence in unknown(fitted.encoding, table):
             note(f"{path}: {sentence}")
         band = banded(trained, before, table)

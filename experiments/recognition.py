@@ -28,6 +28,7 @@ from deeplearn.cli import run_file
 from deeplearn.competitors import speech as listeners
 from deeplearn.data import audio
 from deeplearn.data.doors.speech import Data, load
+from deeplearn.data.inputs import attempted, expanded
 from deeplearn.data.source import Arrays
 from deeplearn.data.speech import Corpus, Utterance, alphabet, buckets, columns, spelled
 from deeplearn.experiment import Evaluation, Experiment, Run
@@ -233,9 +234,8 @@ def listen(trained: Trained, samples: np.ndarray) -> list[Word]:
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """What is said in each recording; when each word begins and ends, in seconds; and how sure that is, 1 at most."""
-    rows = []
-    for path in inputs:
-        samples, rate = audio.read(path, trained.fitted.sound.rate)
+    read, rows = attempted(expanded(inputs, audio.SUFFIXES), lambda path: audio.read(path, trained.fitted.sound.rate))
+    for path, (samples, per_second) in read:
         began = time.perf_counter()
         words = listen(trained, samples)
         rows.append(
@@ -245,8 +245,8 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
                 "starts": " ".join(f"{word.start:.2f}" for word in words),
                 "ends": " ".join(f"{word.end:.2f}" for word in words),
                 "confidence": float(np.exp(np.mean([np.log(word.confidence) for word in words]))) if words else 0.0,
-                "seconds": len(samples) / rate,
-                "real-time factor": (time.perf_counter() - began) * rate / len(samples),
+                "seconds": len(samples) / per_second,
+                "real-time factor": (time.perf_counter() - began) * per_second / len(samples),
             }
         )
     return rows

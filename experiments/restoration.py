@@ -26,6 +26,8 @@ from deeplearn.competitors.photos import chosen, restorers
 from deeplearn.data import photofile
 from deeplearn.data.augment import example_keys
 from deeplearn.data.doors import photos
+from deeplearn.data.image_folder import pictures_in
+from deeplearn.data.inputs import attempted
 from deeplearn.data.photofile import Photo
 from deeplearn.data.source import Arrays
 from deeplearn.experiment import Evaluation, Experiment, Run
@@ -208,9 +210,9 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """Each photograph restored and written beside itself: any size, with its transparency, bits and colour profile."""
-    config, rows = trained.config, []
-    for path in inputs:
-        photo = photofile.read(path)
+    config = trained.config
+    read, rows = attempted(map(str, pictures_in(inputs)), photofile.read)
+    for path, photo in read:
         row: dict[str, Any] = {"image": path, "restored": str(Path(path).with_suffix(f".{config.damage}.png"))}
         hint = 0.0
         match config.damage:

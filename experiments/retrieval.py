@@ -23,6 +23,7 @@ from deeplearn.cli import run_file
 from deeplearn.data.augment import Augment, views
 from deeplearn.data.doors import images
 from deeplearn.data.images import Images
+from deeplearn.data.inputs import attempted
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.methods import contrast, ranking
 from deeplearn.metrics import Mean
@@ -138,11 +139,16 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     from deeplearn.data.image_folder import pictures_in, read_image
 
     *size, channels = trained.fitted.shape
-    files = pictures_in(inputs)
-    codes = trained.predict({"image": np.stack([read_image(file, tuple(size), channels) for file in files])})
+    read, failed = attempted(
+        map(str, pictures_in(inputs)), lambda path: read_image(path, tuple(size), channels), threads=8
+    )
+    if not read:
+        return failed
+    files = [path for path, _ in read]
+    codes = trained.predict({"image": np.stack([image for _, image in read])})
     near = ranking.cosines(codes[:1], codes)[0]
     order = [0, *(1 + np.argsort(-near[1:], kind="stable"))]
-    return [{"image": str(files[row]), "similarity": float(near[row])} for row in order]
+    return failed + [{"image": files[row], "similarity": float(near[row])} for row in order]
 
 
 def figures(trained: Trained, folder: Path) -> None:

@@ -6,7 +6,8 @@ Expected: BLEU 16.5, chrF 42 on held-out books of the German Bible (translation 
 CPU core; in an hour, `--preset hour` reaches BLEU 23.6 and `--preset gnmt` 22.5.
     deeplearn train translation
     deeplearn train translation --model gnmt --data.language fr
-    deeplearn train translation --data.source a.en --data.target a.de [--data.valid v.en v.de --data.test t.en t.de]
+    deeplearn train translation --data.source a.en --data.target a.de
+    deeplearn train translation --data.source a.en --data.target a.de --data.valid v.en v.de --data.test t.en t.de
     deeplearn predict runs/latest "In the beginning God created the heavens and the earth."
 """
 
@@ -19,11 +20,12 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array
 
 from deeplearn import optimizer
 from deeplearn.cli import run_file
 from deeplearn.data.doors.pairs import Data, load, title
+from deeplearn.data.inputs import attempted
 from deeplearn.data.source import Arrays
 from deeplearn.data.text import BEGIN, END, PAD, Pair, load_tokenizer, nearest, packed, rows, train_tokenizer, within
 from deeplearn.errors import DataError
@@ -210,28 +212,30 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
     return {"translation memory": {f"test/{name}": value for name, value in found.items()}}
 
 
-def encoded(trained: Trained, lines: Sequence[str]) -> Int[np.ndarray, "N S"]:
-    """Sentences as rows of tokens. Raises DataError where one is empty or too long."""
-    tokens = load_tokenizer(trained.fitted.tokenizer).encode(list(lines))
-    for number, (line, own) in enumerate(zip(lines, tokens, strict=True), 1):
-        if not own or len(own) >= trained.config.length:
-            raise DataError(
-                f"sentence {number} ({line[:30]!r}...) has {len(own)} tokens; "
-                f"give 1 to {trained.config.length - 1}, one sentence at a time."
-            )
-    return rows(tokens, trained.config.length)
+def encoded(trained: Trained, tokenizer: Any, line: str) -> list[int]:
+    """A sentence as tokens. Raises DataError where it is empty or too long."""
+    tokens = tokenizer.encode(line)
+    if not tokens or len(tokens) >= trained.config.length:
+        raise DataError(
+            f"the sentence {line[:30]!r}... has {len(tokens)} tokens; "
+            f"give 1 to {trained.config.length - 1}, one sentence at a time."
+        )
+    return tokens
 
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """Translations of sentences; the score is the search's: log-probability a normalised length, 0 is certain."""
-    source = encoded(trained, inputs)
+    tokenizer = load_tokenizer(trained.fitted.tokenizer)
+    read, failed = attempted(inputs, partial(encoded, trained, tokenizer))
+    if not read:
+        return failed
+    source = rows([tokens for _, tokens in read], trained.config.length)
     order = np.argsort((source != PAD).sum(1), kind="stable")  # similar lengths side by side, as in an evaluation
     found = trained.predict({"source": source[order]}, batch=EVALUATED_TOGETHER)
-    translations = texts(load_tokenizer(trained.fitted.tokenizer), found.tokens)
-    place = np.argsort(order)
-    return [
+    translations, place = texts(tokenizer, found.tokens), np.argsort(order)
+    return failed + [
         {"source": line, "translation": translations[place[n]], "score": float(found.score[place[n]])}
-        for n, line in enumerate(inputs)
+        for n, (line, _) in enumerate(read)
     ]
 
 
@@ -241,8 +245,9 @@ def figures(trained: Trained, folder: Path) -> None:
 
     if not (examples := [pair["source"] for pair in trained.asset("examples.json")]):
         return
-    source = encoded(trained, [min(examples, key=len)])
-    tokenizer, found = load_tokenizer(trained.fitted.tokenizer), trained.predict({"source": source}).tokens
+    tokenizer = load_tokenizer(trained.fitted.tokenizer)
+    source = rows([encoded(trained, tokenizer, min(examples, key=len))], trained.config.length)
+    found = trained.predict({"source": source}).tokens
     model = build(trained.config, tokenizer.get_piece_size())
     memory = model.apply(trained.variables, source, method="encode")
     _, attention = model.apply(trained.variables, memory, jnp.asarray(found), method="decode")

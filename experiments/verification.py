@@ -31,6 +31,7 @@ from deeplearn.data.augment import Augment, augmentation
 from deeplearn.data.doors import faces
 from deeplearn.data.image_folder import pictures_in, read_image
 from deeplearn.data.images import Images, shrunk
+from deeplearn.data.inputs import attempted
 from deeplearn.data.source import Arrays
 from deeplearn.experiment import Experiment, Run
 from deeplearn.methods import clustering, roc, whitening
@@ -259,18 +260,21 @@ def coded(trained: Trained, pictures: UInt8[np.ndarray, "N H W C"]) -> Float[np.
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """Same or different, for two pictures; groups, for a folder or for more pictures."""
-    files = pictures_in(inputs)
     *size, channels = trained.fitted.shape if trained.fitted else trained.asset("pretrained.json")["shape"]
-    codes = coded(trained, np.stack([read_image(file, tuple(size), channels) for file in files]))
+    paths = map(str, pictures_in(inputs))
+    read, failed = attempted(paths, lambda path: read_image(path, tuple(size), channels), threads=8)
+    if not read:
+        return failed
+    files, codes = [path for path, _ in read], coded(trained, np.stack([image for _, image in read]))
     pairs = roc.Pairs(**unpacked(trained.asset("pairs.npz")))
     threshold = roc.threshold_at(pairs.score, pairs.same, trained.config.false_accept)
     if len(files) != 2:
         groups = clustering.linked(codes, threshold).tolist()
-        return [{"image": str(file), "group": group} for file, group in zip(files, groups, strict=True)]
+        return failed + [{"image": file, "group": group} for file, group in zip(files, groups, strict=True)]
     score = float(codes[0] @ codes[1])
-    row = {"first": str(files[0]), "second": str(files[1]), "answer": "same" if score > threshold else "different"}
+    row = {"first": files[0], "second": files[1], "answer": "same" if score > threshold else "different"}
     rate = float((pairs.score[~pairs.same] >= score).mean())
-    return [row | {"score": score, "threshold": threshold, "false_accept_rate": rate}]
+    return [*failed, row | {"score": score, "threshold": threshold, "false_accept_rate": rate}]
 
 
 def figures(trained: Trained, folder: Path) -> None:

@@ -171,7 +171,7 @@ def test_errors_are_one_sentence_with_the_next_step(home, monkeypatch, capsys, w
 
 def test_an_empty_standard_input_is_an_error(home, monkeypatch, capsys):
     monkeypatch.chdir(home)
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
     assert main(["predict", "run", "-"]) == 2
     assert "held no line" in capsys.readouterr().err
 

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deeplearn.data.images import Images, Splits
+from deeplearn.data.inputs import below, expanded, hidden
 from deeplearn.data.source import Records
 from deeplearn.data.split import stratified
-from deeplearn.data.walk import below, expanded, hidden
 from deeplearn.errors import DataError, note
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm"}

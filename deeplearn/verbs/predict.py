@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from deeplearn.errors import UsageError
+from deeplearn.errors import DataError, UsageError
 from deeplearn.flags import before_jax, parse
+from deeplearn.record.predictions import Format, columns_of, format_of, show
 
 
 def main(words: list[str]) -> None:
@@ -17,9 +18,13 @@ def main(words: list[str]) -> None:
         run: Annotated[Path, tyro.conf.Positional]
         """Run folder, such as runs/latest."""
         inputs: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-        """Files or texts, as the experiment takes them; - reads lines from standard input."""
-        output: Path | None = None
-        """Write the rows to this .csv, .json or .jsonl file instead of printing a table."""
+        """Files, folders, patterns or texts, as the experiment takes them; - reads lines from standard input."""
+        output: str | None = None
+        """Write the rows to this file (.csv, .json, .jsonl), or with - to standard output, instead of a table."""
+        format: Format | None = None
+        """Of what is written; by default by the file's ending, a table on the screen, csv for -."""
+        all: bool = False
+        """Every fact, such as the probability of each class, a column each."""
         trust: bool = False
         """Run the experiment's file that lies in the folder; needed where it does not come with this code."""
 
@@ -28,14 +33,31 @@ def main(words: list[str]) -> None:
     )
     if not form.inputs:
         raise UsageError("give at least one input after the run folder, or - to read lines from standard input.")
+    format = format_of(form.output, form.format)
     before_jax()  # Before standard input is read: it may start this process again.
-    lines = [i for word in form.inputs for i in (sys.stdin.read().splitlines() if word == "-" else [word])]
-    if not lines:
-        raise UsageError("standard input held no line; write one input a line into it.")
+    given = [line for word in form.inputs for line in (_standard_input() if word == "-" else [word])]
     from deeplearn import trained
-    from deeplearn.record.predictions import show
 
     recipe, config = trained.recipe_of(form.run, trust=form.trust)
     if recipe.apply is None:
         raise UsageError(f"{recipe.name} has no apply(), so there is nothing to predict with.")
-    show(recipe.apply(trained.opened(recipe, config), lines), form.output)
+    if form.output not in (None, "-"):
+        Path(form.output).parent.mkdir(parents=True, exist_ok=True)  # or fail before the work
+    found = recipe.apply(trained.opened(recipe, config), given)
+    errors = [row["error"] for row in found if row.get("error")]
+    rows = [row for row in found if not row.get("error")]
+    if rows or not errors:
+        show(columns_of(rows, every=form.all), form.output, format)
+    for error in errors[1:] if not rows else errors:
+        print(f"deeplearn: {error}", file=sys.stderr)
+    if errors:
+        raise DataError(f"{len(errors)} input(s) could not be used; the others are done." if rows else errors[0])
+
+
+def _standard_input() -> list[str]:
+    from deeplearn.data.text import lines_of
+
+    lines = lines_of(sys.stdin.buffer.read(), "standard input")
+    if not lines:
+        raise UsageError("standard input held no line; write one input a line into it.")
+    return lines

@@ -1,12 +1,20 @@
-"""Files as a user means them: a folder or a pattern stands for the files in it, and hidden ones do not count."""
+"""What a user gives to learn from or to predict with: a folder or a pattern stands for its files, hidden ones do not
+count, and one bad input does not spoil the others.
+"""
 
+import concurrent.futures
 import glob
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
-from deeplearn.errors import DataError, note
+from deeplearn.errors import DataError, DeeplearnError, note
+
+Read = TypeVar("Read")
+TABLES = {".csv", ".tsv", ".txt"}
+"""Endings of files that hold a table."""
 
 LEFTOVERS = {"__MACOSX"}
 """Folders that archives of macOS bring along."""
@@ -55,6 +63,26 @@ def expanded(inputs: Iterable[str], suffixes: Collection[str]) -> list[str]:
             raise DataError(f"{word} stands for no file ({' '.join(sorted(suffixes))}); give another folder or pattern")
         found += own
     return found
+
+
+def attempted(
+    inputs: Iterable[str], read: Callable[[str], Read], *, threads: int = 1
+) -> tuple[list[tuple[str, Read]], list[dict[str, Any]]]:
+    """((input, what `read` made of it) for those it can read, and for each other a row whose `error` says why not).
+
+    `deeplearn predict` names the errors, writes the other rows, and ends with the exit code of bad data.
+    """
+
+    def one(given: str) -> tuple[str, Read | None, str]:
+        try:
+            return given, read(given), ""
+        except DeeplearnError as error:
+            return given, None, str(error)
+
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(one, inputs))
+    failed = [{"input": given, "error": error} for given, _, error in found if error]
+    return [(given, value) for given, value, error in found if not error], failed
 
 
 def _why(file: Path) -> str:
