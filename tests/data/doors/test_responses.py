@@ -34,7 +34,10 @@ def test_volumes_are_read_in_their_order_and_scale(tmp_path, name, order):
     np.testing.assert_allclose(read_nifti(path), 0.5 * values + 3)
 
 
-@pytest.mark.parametrize("data", [b"", b"no volume at all" * 40, gzip.compress(b"x" * 400, mtime=0), b"\x1f\x8bdamaged"])
+ZIPPED = gzip.compress(b"x" * 400, mtime=0)  # else the time would be in the name of the case
+
+
+@pytest.mark.parametrize("data", [b"", b"no volume at all" * 40, ZIPPED, b"\x1f\x8bdamaged"])
 def test_what_is_no_volume_is_refused(tmp_path, data):
     (tmp_path / "a.nii.gz").write_bytes(data)
     with pytest.raises(DataError, match=r"cannot read the volume .*a\.nii\.gz"):
