@@ -118,10 +118,10 @@ def task(config: Config, fitted: Fitted) -> Task:
         logits, steps = outputs
         logp = jax.nn.log_softmax(logits.astype(jnp.float32))
         fits = steps >= needed(batch["label"], batch["letters"])
-        weight = batch["mask"] * fits
+        weight = jnp.where(fits, batch["mask"], 0.0)
         loss = jnp.where(fits, ctc_loss(logp, steps, batch["label"], batch["letters"]), 0.0)
-        real = (jnp.arange(logp.shape[1])[None] < steps[:, None]) * batch["mask"][:, None]
-        return Mean(total=(loss * weight).sum(), count=(batch["letters"] * weight).sum()), {
+        real = jnp.where(jnp.arange(logp.shape[1])[None] < steps[:, None], batch["mask"][:, None], 0.0)
+        return Mean(total=(loss * weight).sum(), count=(batch["letters"].astype(jnp.float32) * weight).sum()), {
             "blanks": Mean.of(logp.argmax(-1) == 0, real),
             "too_fast": Mean.of(~fits, batch["mask"]),
         }

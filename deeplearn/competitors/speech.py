@@ -3,11 +3,15 @@
 import importlib.util
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
 from deeplearn.data import audio
 from deeplearn.data.sets import voices
+from deeplearn.data.speech import Utterance, columns
+from deeplearn.methods.ctc_search import greedy
+from deeplearn.trained import Trained
 
 RATE = 16000
 PAD, DITHER = 0.3, 60 / 32768
@@ -20,6 +24,16 @@ PEAK = 20000 / 32768
 def installed() -> bool:
     """Whether the package is there: pip install pocketsphinx."""
     return importlib.util.find_spec("pocketsphinx") is not None
+
+
+def ours(judge: Trained, sounds: Sequence[Int[np.ndarray, "_"]], rate: int) -> list[str]:
+    """What a model of `recognition` hears in int16 sounds, by greedy search."""
+    own, letters = judge.fitted.sound.rate, judge.fitted.alphabet
+    heard = [Utterance(audio.pcm(audio.resampled(x / np.float32(32768), rate, own)), "") for x in sounds]
+    longest = -(-max(len(u.sound) for u in heard) // own) * own
+    found = judge.predict(columns(heard, letters, longest, 1), batch=32)
+    symbols = np.asarray(greedy(*map(jnp.asarray, found))).tolist()
+    return ["".join(letters[number - 1] for number in row if number).strip() for row in symbols]
 
 
 def grammar() -> str:
