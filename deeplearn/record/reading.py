@@ -121,11 +121,11 @@ def _repeating(commands: list[str]) -> str:
 
 
 def _pictures(folder: Path, problems: list[str]) -> list[Path]:
-    """The picture files of a folder: no links, and not endlessly many."""
+    """The pictures and sounds of a folder: no links, and not endlessly many."""
     if folder.is_symlink():
         problems.append("figures is a link, which is not followed")
         return []
-    found = sorted(path for path in folder.glob("*") if path.suffix in (".svg", ".png", ".jpg"))
+    found = sorted(path for path in folder.glob("*") if path.suffix in (".svg", ".png", ".jpg", ".wav"))
     if len(found) > PICTURES:
         problems.append(f"figures holds {len(found)} pictures, of which the first {PICTURES} are shown")
     return found[:PICTURES]

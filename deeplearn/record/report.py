@@ -30,7 +30,7 @@ LINES = 12
 """Systems drawn in one picture; more cannot be told apart."""
 COLUMN = 430.0
 """Points: a wider picture takes the full width of the page instead of half of it."""
-TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg"}
+TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg", ".wav": "audio/wav"}
 
 
 def page(runs: Sequence[Record], out: Path) -> Path:

@@ -83,6 +83,15 @@ def test_a_picture_of_a_run_folder_cannot_run_anything(folders: list[Path], tmp_
     assert base64.b64encode((folders[2] / "figures" / "sample_predictions.svg").read_bytes()).decode() in html
 
 
+def test_a_sound_of_a_run_folder_can_be_played(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", Config())
+    (folder / "figures").mkdir(exist_ok=True)
+    (folder / "figures" / "spoken.wav").write_bytes(b"RIFF....WAVE")
+    html = page([load_run(folder)], tmp_path / "page.html").read_text()
+    assert f'<audio controls src="data:audio/wav;base64,{base64.b64encode(b"RIFF....WAVE").decode()}"' in html
+    assert "media-src data:" in html
+
+
 def test_text_of_a_run_folder_is_escaped(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", Config(model="<script>alert(1)</script>"))
     (folder / "command.txt").write_text("train '<script>x</script>'\n")
