@@ -301,12 +301,14 @@ def test_the_docstring_says_what_it_is_and_how_to_start_it(case):
 
 
 def test_every_knob_is_read(case):
-    """As an attribute: in the experiment's file, or where the knob's class is defined; what `Run` has, in the core."""
+    """As an attribute: in the experiment's file or one whose config it extends, or where the knob's class is defined; what
+    `Run` has, in the core."""
     core = sorted((ROOT / "deeplearn").glob("*.py"))
+    own = {Path(inspect.getsourcefile(base)) for base in type(case.config).__mro__[:-1]}
     unread = []
     for owner, knob in set(knobs_of(type(case.config))):
         home = Path(inspect.getsourcefile(owner))
-        places = {case.recipe.path, home, *(core if home.parent == ROOT / "deeplearn" else [])}
+        places = {case.recipe.path, *own, home, *(core if home.parent == ROOT / "deeplearn" else [])}
         if not any(knob in attributes_read(place) for place in places):
             unread.append(f"{owner.__name__}.{knob}")
     assert not unread

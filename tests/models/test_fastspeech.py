@@ -41,6 +41,7 @@ def test_padding_changes_nothing(learnt):
 def test_half_the_rate_takes_about_twice_the_frames(learnt):
     slow = jax.tree.map(lambda x: x, learnt)
     usual, half = (
-        MODEL.apply(slow, PHONEMES, SIZES, SPEAKER, 99, rate=rate, train=False).duration.sum(1) for rate in (0.125, 0.0625)
+        MODEL.apply(slow, PHONEMES, SIZES, SPEAKER, 99, rate=rate, train=False).duration.sum(1)
+        for rate in (0.125, 0.0625)
     )
     np.testing.assert_allclose(half / usual, 2, rtol=0.15)
