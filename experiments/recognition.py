@@ -279,6 +279,7 @@ def figures(trained: Trained, folder: Path) -> None:
     spectrograms(pictures, mel.hop / mel.rate, folder / "figures" / "heard.svg", title="What was heard, and when")
 
 
+PRESETS = {"mixed": Config(data=Data(name="mixed"))}
 SMOKE = {"data.sentences": 64, "data.phrases": 0, "width": 16, "layers": 2}
 
 if __name__ == "__main__":
