@@ -1,6 +1,7 @@
 """A strict environment: eight simulated devices, no silent promotion of types or ranks, warnings are errors."""
 
 import os
+import signal
 
 # Before JAX starts: the tests of parallelism need several devices, and a CPU can play eight.
 # The tests compile far more than they compute: less optimised machine code makes them more than twice as fast.
@@ -15,3 +16,6 @@ import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Whoever starts the tests may have told them, and so the processes that they start, to ignore a hang-up.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -260,15 +260,7 @@ def test_the_log_of_a_run_stopped_anywhere_equals_that_of_one_which_was_not(tmp_
     assert logged(tmp_path / "parts") == logged(tmp_path / "whole")
 
 
-@pytest.fixture
-def hangup():
-    """SIGHUP as a terminal sends it: whoever starts the tests may have told this process to ignore it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
-def test_a_signal_during_an_evaluation_is_answered_at_once(tmp_path, hangup):
+def test_a_signal_during_an_evaluation_is_answered_at_once(tmp_path):
     def score(predictions, examples):
         os.kill(os.getpid(), signal.SIGHUP)
         return {"unreachable": 1.0}
