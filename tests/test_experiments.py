@@ -305,8 +305,8 @@ def test_the_docstring_says_what_it_is_and_how_to_start_it(case):
 
 
 def test_every_knob_is_read(case):
-    """As an attribute: in the experiment's file or one whose config it extends, or where the knob's class is defined; what
-    `Run` has, in the core."""
+    """As an attribute: in the experiment's file, in one whose config it extends, or where the knob's class is defined;
+    what `Run` has, in the core."""
     core = sorted((ROOT / "deeplearn").glob("*.py"))
     own = {Path(inspect.getsourcefile(base)) for base in type(case.config).__mro__[:-1]}
     unread = []
