@@ -261,7 +261,7 @@ PRESETS = {
     "images92": Config(data=Data(name="images92")),
     "simulated": Config(data=Data(name="simulated")),
 }
-EXPECTED = {"test/accuracy": (0.906, 0.02), "rdm/reliability": (0.8, 0.05)}
+EXPECTED = {"test/accuracy": (0.906, 0.02)}
 SMOKE = {"draws": 10, "radius": 1.0}
 
 if __name__ == "__main__":

@@ -278,7 +278,16 @@ PRESETS = {
     "restormer-lite": Config(model="restormer", optimizer=Optimizer(rate=1e-3, warmup=100, average=0.998)),
 }
 EXPECTED = {"test/psnr": (31.2, 0.2)}
-SMOKE = {"steps": 8, "batch": 4, "width": 4, "data.crop": 32, "data.square": 64}
+SMOKE = {
+    "steps": 8,
+    "batch": 8,
+    "width": 8,
+    "weakest": 24.0,
+    "strongest": 26.0,
+    "optimizer.rate": 1e-2,
+    "data.crop": 32,
+}
+SMOKE |= {"data.square": 64}
 
 if __name__ == "__main__":
     run_file(__file__)

@@ -35,7 +35,7 @@ from deeplearn.data.source import Arrays
 from deeplearn.data.speech import normalised
 from deeplearn.errors import ConfigError, DataError
 from deeplearn.experiment import Evaluation, Experiment, Run
-from deeplearn.knobs import Amount, Count, Number, Positive, Rest
+from deeplearn.knobs import Amount, Count, Positive, Range, Rest
 from deeplearn.methods import segmental, sound, voice
 from deeplearn.methods.sound import Mel
 from deeplearn.methods.transcripts import scores
@@ -81,7 +81,7 @@ class Config(Run):
     """Steps of Griffin-Lim."""
     speed: Positive = 1.0
     """How many times as fast as the teacher predictions are spoken."""
-    pitch: Number = 0.0
+    pitch: Annotated[float, Range(low=-24, high=24)] = 0.0
     """How many semitones higher."""
     batch: Count = 16
     steps: Amount = 2500

@@ -177,7 +177,7 @@ def test_a_reader_changes_nothing(folder, capsys):
     assert step == 1
     np.testing.assert_array_equal(arrays["params/kernel"], state(1.0).params["kernel"])
     assert snapshot(folder) == before
-    assert "3" not in capsys.readouterr().err.replace(str(folder), "")  # The one under way is nobody's business.
+    assert f"3{PARTIAL}" not in capsys.readouterr().err  # The one under way is nobody's business.
 
 
 def test_a_reader_takes_only_what_predicts_and_only_of_the_right_shape(folder):
