@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import io
 import json
 import os
 import re
@@ -25,6 +26,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from samples import Samples, samples
 
 from deeplearn import catalog, train
 from deeplearn.cli import main
@@ -35,7 +37,7 @@ from deeplearn.export import export
 from deeplearn.loop import collections, fit
 from deeplearn.parallel import make_mesh
 from deeplearn.step import State, variables
-from deeplearn.trained import load
+from deeplearn.trained import Trained, load
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOWN = {
@@ -243,6 +245,60 @@ def test_reading_a_run_changes_no_byte_of_it(case, finished, tmp_path):
     assert main(["compare", str(finished), str(finished)]) == 0
     load(finished, trust=True)
     assert contents(finished) == before
+
+
+@pytest.fixture(scope="module")
+def predicting(case, finished, tmp_path_factory) -> tuple[Trained, Samples]:
+    """The model of the run, and inputs for it."""
+    if case.recipe.apply is None:
+        pytest.skip(f"{case.name} does not say how to predict")
+    trained = load(finished, trust=True)
+    return trained, samples(case.name, tmp_path_factory.mktemp("inputs"), trained)
+
+
+def same(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
+    """Rows that say the same, but for how long it took and the last digits."""
+    assert len(ours) == len(theirs) > 0
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.keys() == other.keys()
+        numbers = {name for name, value in one.items() if isinstance(value, float)} - {"real-time factor"}
+        for name in one.keys() - {"real-time factor"}:
+            if name in numbers:
+                np.testing.assert_allclose(one[name], other[name], rtol=1e-3, atol=1e-4, err_msg=name)
+            elif not isinstance(one[name], dict | list):
+                assert one[name] == other[name], name
+
+
+def test_many_inputs_are_predicted_as_each_alone(case, predicting):
+    trained, given = predicting
+    if given.joint:
+        pytest.skip("inputs are looked at together")
+    each = [row for one in given.good for row in case.recipe.apply(trained, [one])]
+    same(case.recipe.apply(trained, list(given.good)), each)
+
+
+def test_a_folder_stands_for_the_files_in_it(case, predicting):
+    trained, given = predicting
+    if not given.files:
+        pytest.skip("inputs are no files")
+    alone = case.recipe.apply(trained, list(given.good))
+    place = Path(given.good[0]).parent
+    same(case.recipe.apply(trained, [str(place)]), alone)
+    same(case.recipe.apply(trained, [str(place / f"*{Path(given.good[0]).suffix}")]), alone)
+
+
+def test_a_bad_input_is_named_and_the_others_are_predicted(case, finished, predicting, monkeypatch, capsys):
+    trained, given = predicting
+    lines = "\n".join([given.good[0], given.bad, *given.good[1:]]) + "\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    code = main(["predict", str(finished), "-", "--output", "-", "--format", "jsonl", "--trust", "--all"])
+    out, said = capsys.readouterr()
+    assert code == 65 and (Path(given.bad).name or "''") in said and "the others are done" in said
+    rows = [json.loads(line, parse_constant=lambda name: 1 / 0) for line in out.split("\n")[:-1]]
+    assert len(rows) == len(case.recipe.apply(trained, list(given.good)))
+    capsys.readouterr()
+    assert main(["predict", str(finished), given.bad or " ", "--trust"]) in (2, 65)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_model_is_exported_with_its_inputs_alone(case, finished, tmp_path):
