@@ -82,7 +82,7 @@ def damages(ground: Ground, count: int) -> Iterator[Tally]:
             tally, what = two, f"{what}, {other.relative_to(folder)} {more}"
         found = ground.suffer(_used, kind, folder)
         tally.add(what, judged(found, ground.whole[kind]["predicted"]), bits=found.code == 0)
-        if number % 8 in (3, 4):
+        if number % 16 in (3, 8):
             ended = ground.suffer(run, kind, folder)
             told = ended.code in ERRORS and not ended.traceback
             lost = None if told else ground.again(kind, folder, logs=False)
@@ -191,5 +191,5 @@ def _attacked(ground: Ground, folder: Path, seed: int, *, page: bool) -> str:
     signal.alarm(60)
     runs = [load_run(ground.place / "one fit"), load_run(folder)]
     if page:
-        report.page(runs, ground.fresh())
+        report.page(runs, folder.with_suffix(".html"))
     return "".join(table(runs, form) for form in ("text", "github", "latex", "html"))

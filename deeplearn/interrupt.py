@@ -1,5 +1,5 @@
 """SIGTERM, SIGHUP and Ctrl-C: a question that the loop asks between dispatches, so that a run saves before it exits;
-an exception at once where there is nothing to save."""
+an exception in evaluations, which may be long; the end at once where there is nothing to save."""
 
 import itertools
 import os
@@ -13,8 +13,6 @@ NUMBERS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _ASKED = itertools.count(1)
 """How often this process has asked its peers whether to stop. JAX lets all of them stop at the highest number that one
 has asked with, plus one: steps of a resumed run, or a second fit that counts anew, would put that off to the end."""
-DROPPED_SECONDS = 3
-"""After so long an exception that a signal raised has not come through."""
 Handler = Callable[[int, FrameType | None], None]
 
 
@@ -31,19 +29,17 @@ class Interrupted(BaseException):
 
 @contextmanager
 def promptly(told: str) -> Iterator[None]:
-    """Inside, a signal raises Interrupted at once; `told` completes "stopped by SIGTERM ..."."""
+    """Inside, a signal ends the process at once; `told` completes "stopped by SIGTERM ...".
+
+    Not by an exception: Python drops those that come up in its own callbacks, and an import makes other errors of them.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        # Where Python cannot pass an exception on, as in a callback of its imports, it drops it: then that is the end.
-        signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + number))
-        signal.alarm(DROPPED_SECONDS)
-        raise Interrupted(number, told)
+        os.write(2, f"deeplearn: stopped by {signal.Signals(number).name} {told}\n".encode())
+        os._exit(128 + number)
 
     with _handled(stop):
-        try:
-            yield
-        finally:
-            signal.alarm(0)
+        yield
 
 
 class Stop:
@@ -67,6 +63,9 @@ class Stop:
         try:
             self.check()
             yield
+        except Exception:
+            self.check()  # Whatever a library has made of it.
+            raise
         finally:
             self.told = None
 
