@@ -24,6 +24,7 @@ from deeplearn.data.augment import Augment, views
 from deeplearn.data.doors import images
 from deeplearn.data.images import Images
 from deeplearn.experiment import Evaluation, Experiment, Run
+from deeplearn.knobs import Amount, Count, Positive
 from deeplearn.methods import contrast, ranking
 from deeplearn.metrics import Mean
 from deeplearn.models.pretrained import begun
@@ -42,11 +43,11 @@ class Config(Run):
     model: Model = field(default_factory=lambda: Model(name="cnn", width=16))
     method: Literal["supervised", "simclr"] = "supervised"
     """What is alike: pictures of one class, or two views of one picture."""
-    unseen: int = 0
+    unseen: Amount = 0
     """So many classes, the last, are not learnt from, and only their pictures are tested."""
-    code: int = 64
+    code: Count = 64
     """Numbers in a code."""
-    temperature: float = 0.1
+    temperature: Positive = 0.1
     """Of the cosines."""
     augment: Augment = field(
         default_factory=lambda: Augment(shift=0.1, rotate=10.0, scale=0.15, shear=0.15, elastic=0.02)

@@ -33,6 +33,7 @@ from deeplearn.data.image_folder import pictures_in, read_image
 from deeplearn.data.images import Images, shrunk
 from deeplearn.data.source import Arrays
 from deeplearn.experiment import Experiment, Run
+from deeplearn.knobs import Count, NotNegative, Positive, Rest, Share, Within
 from deeplearn.methods import clustering, roc, whitening
 from deeplearn.methods.ranking import unit
 from deeplearn.metrics import Mean
@@ -59,17 +60,17 @@ class Config(Run):
     """Whose codes to use: of the network that learns here, of EfficientNet-Lite0, or of both."""
     kind: Kind = "cosface"
     """Margin between people; softmax has none."""
-    margin: float = 0.3
-    scale: float = 32.0
+    margin: NotNegative = 0.3
+    scale: Positive = 32.0
     """Of the cosines in the loss, after the warm-up."""
-    warmup: float = 0.5
+    warmup: Share = 0.5
     """Share of the steps in which scale and margin grow."""
-    width: int = 32
+    width: Count = 32
     """Channels of the network's first stage."""
-    code: int = 128
+    code: Count = 128
     """Numbers in its codes."""
-    dropout: float = 0.4
-    reduce: int = 2
+    dropout: Rest = 0.4
+    reduce: Count = 2
     """It sees pictures of 1/reduce of the height and width."""
     augment: Augment = field(
         default_factory=lambda: Augment(
@@ -84,7 +85,7 @@ class Config(Run):
             cutout=0.25,
         )
     )
-    false_accept: float = 0.01
+    false_accept: Within = 0.01
     """How often strangers may pass for the same person: sets the threshold of predictions."""
     steps: int = 400
     batch: int = 64

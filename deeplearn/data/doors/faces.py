@@ -6,7 +6,7 @@ A person is whole on one side: in training or in a test fold. A list of pairs is
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from deeplearn.data.images import Images, joined
 from deeplearn.data.sets.faces import orl
 from deeplearn.data.split import refuse_leak
 from deeplearn.errors import ConfigError, DataError
+from deeplearn.knobs import Count, Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +28,9 @@ class Data:
     """Your own pictures, cropped to the face alike: DIR/PERSON/*, or DIR/train/PERSON/* and DIR/test/PERSON/*."""
     pairs: Path | None = None
     """Pairs to judge in LFW's form; the people in it are tested, and all others in DIR are learnt from."""
-    size: tuple[int, int] = (112, 92)
+    size: tuple[Count, Count] = (112, 92)
     """Height and width that your own pictures and LFW's are stretched to."""
-    folds: int = 4
+    folds: Annotated[int, Range(low=2)] = 4
     """Parts of the people that are tested in turn, each by a model of all the others."""
 
 
