@@ -46,8 +46,13 @@ def hidden(name: str) -> bool:
     return name.startswith(".") or name in LEFTOVERS
 
 
+OURS = ("boxes", "mask", "denoise", "superresolve", "deblur", "inpaint", "colourise")
+"""PHOTO.boxes.png is what predictions wrote beside PHOTO.png, PHOTO.mask.png what says where its holes are."""
+
+
 def expanded(inputs: Iterable[str], suffixes: Collection[str]) -> list[str]:
-    """Paths of files: those given, in place of a folder all below it, in place of a pattern (*.png) all that match.
+    """Paths of files: those given, in place of a folder all below it, in place of a pattern (*.png) all that match;
+    not what earlier predictions wrote beside them.
 
     Raises:
         DataError: a folder or a pattern stands for no file.
@@ -56,13 +61,19 @@ def expanded(inputs: Iterable[str], suffixes: Collection[str]) -> list[str]:
     for word in inputs:
         own: Sequence[str] = [word]
         if Path(word).is_dir():
-            own = [str(file) for file in below(word, suffixes)]
+            own = [str(file) for file in below(word, suffixes) if not _beside(str(file))]
         elif glob.has_magic(word) and not os.path.lexists(word):
-            own = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 (pathlib has none for absolute patterns)
+            matching = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 (pathlib has none for absolute patterns)
+            own = [file for file in matching if not _beside(file)]
         if not own:
             raise DataError(f"{word} stands for no file ({' '.join(sorted(suffixes))}); give another folder or pattern")
         found += own
     return found
+
+
+def _beside(file: str) -> bool:
+    """Whether a file belongs to another one, and is no input of its own."""
+    return Path(file).stem.rpartition(".")[2] in OURS
 
 
 def attempted(
