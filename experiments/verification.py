@@ -316,6 +316,8 @@ SMOKE = {
     "reduce": 4,
     "scale": 8.0,  # It stays what it begins as: while scale and margin grow, so does the loss.
     "margin": 0.0,
+    "dropout": 0.0,
+    "optimizer.rate": 1e-2,
 }
 
 if __name__ == "__main__":
