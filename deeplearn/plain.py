@@ -1,6 +1,8 @@
 """Text from files and users, made safe to show: on a terminal, on a page, in a table, in a picture."""
 
+import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 LONGEST = 1000
@@ -26,3 +28,12 @@ def plain_values(value: Any) -> Any:
     if isinstance(value, list):
         return [plain_values(inner) for inner in value]
     return plain(value) if isinstance(value, str) else value
+
+
+def finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: they become null."""
+    if isinstance(value, Mapping):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,6 @@ from deeplearn.data import audio
 from deeplearn.data.sets import voices
 from deeplearn.data.speech import Utterance, columns
 from deeplearn.methods.ctc_search import greedy
-from deeplearn.trained import Trained
 
 RATE = 16000
 PAD, DITHER = 0.3, 60 / 32768
@@ -26,8 +26,8 @@ def installed() -> bool:
     return importlib.util.find_spec("pocketsphinx") is not None
 
 
-def ours(judge: Trained, sounds: Sequence[Int[np.ndarray, "_"]], rate: int) -> list[str]:
-    """What a model of `recognition` hears in int16 sounds, by greedy search."""
+def ours(judge: Any, sounds: Sequence[Int[np.ndarray, "_"]], rate: int) -> list[str]:
+    """What `judge`, a trained model of `recognition`, hears in int16 sounds, by greedy search."""
     own, letters = judge.fitted.sound.rate, judge.fitted.alphabet
     heard = [Utterance(audio.pcm(audio.resampled(x / np.float32(32768), rate, own)), "") for x in sounds]
     longest = -(-max(len(u.sound) for u in heard) // own) * own

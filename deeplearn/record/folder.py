@@ -15,13 +15,11 @@ runs/<experiment>/<date>-<time>-<4 hex>/
 import contextlib
 import hashlib
 import json
-import math
 import os
 import secrets
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +32,7 @@ from deeplearn import files
 from deeplearn.config import changed, to_json
 from deeplearn.errors import ConfigError, StorageError, UsageError
 from deeplearn.lock import LOCK
-from deeplearn.plain import plain
+from deeplearn.plain import finite, plain
 from deeplearn.record.environment import after, diff_patch, environment
 from deeplearn.record.statistics import Interval, Paired
 
@@ -218,12 +216,3 @@ def _point(link: Path, folder: Path) -> None:
     with contextlib.suppress(OSError):
         fresh.symlink_to(os.path.relpath(folder, link.parent))
         fresh.replace(link)
-
-
-def finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: they become null."""
-    if isinstance(value, Mapping):
-        return {name: finite(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deeplearn.errors import UsageError
-from deeplearn.plain import plain
-from deeplearn.record.folder import finite
+from deeplearn.plain import finite, plain
 
 Format = Literal["table", "csv", "json", "jsonl"]
 WIDEST = 60
