@@ -194,11 +194,7 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
-    """The truth table of each formula: its inputs, and every unit of its net once it has settled, the last the answer.
-
-    Raises:
-        UsageError: a formula cannot be read, or has more than ten inputs.
-    """
+    """The truth table of each formula: inputs, and each unit of its net once it has settled, the last the answer."""
 
     def read(formula: str) -> logic.Net:
         net = logic.compiled(formula)
@@ -208,7 +204,8 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
             )
         return net
 
-    nets, rows = attempted(inputs, read)
+    nets, failed = attempted(inputs, read)
+    rows = []
     for formula, net in nets:
         names = [*net.inputs, *(logic.described(name, unit) for name, unit in net.units.items())]
         depth = max(logic.depths(net).values())
@@ -217,7 +214,8 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
             rows.append(
                 {"formula": formula} | dict(zip(names, np.append(row, fires).astype(int).tolist(), strict=True))
             )
-    return rows
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return failed + [{name: row.get(name) for name in columns} for row in rows]
 
 
 def figures(trained: Trained, folder: Path) -> None:

@@ -305,11 +305,9 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
         for sentence in unknown(fitted.encoding, table):
             note(f"{path}: {sentence}")
         band = banded(trained, before, table)
-        ends = [None] * len(band), [None] * len(band)
-        price, low, high = band.T.tolist() if kept["margin"] is not None else (band[:, 0].tolist(), *ends)
+        names = ("price", "low", "high")
         found += [
-            {"file": path, "row": i, "price": one, "low": least, "high": most}
-            for i, (one, least, most) in enumerate(zip(price, low, high, strict=True), 1)
+            {"file": path, "row": i} | dict(zip(names, row, strict=True)) for i, row in enumerate(band.tolist(), 1)
         ]
     return found
 

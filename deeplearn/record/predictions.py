@@ -52,7 +52,7 @@ def show(rows: Sequence[Mapping[str, Any]], output: str | Path | None, form: For
     Raises:
         UsageError: an ending that says no format.
     """
-    text = _text(rows, format_of(output, form))
+    text = _text(finite(list(rows)), format_of(output, form))  # what is no number is unknown in every format
     if output is None:
         print(text, end="" if text.endswith("\n") else "\n")
     elif output == "-":
@@ -67,9 +67,9 @@ def _text(rows: Sequence[Mapping[str, Any]], form: Format) -> str:
     if form == "table":
         return _table(rows) + "\n"
     if form == "json":
-        return json.dumps(finite(list(rows)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(list(rows), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if form == "jsonl":
-        return "".join(json.dumps(finite(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+        return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
     writer.writerow({name: _no_formula(name) for name in writer.fieldnames})
