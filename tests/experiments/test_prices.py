@@ -189,7 +189,7 @@ def test_a_reference_that_is_not_positive_is_refused_with_its_line_also_in_predi
     trained = Trained(config=config, folder=tmp_path, variables=variables, fitted=fitted, task=task)
     new = tmp_path / "new.csv"
     new.write_text("area\n60\n")
-    assert prices.apply(trained, [str(new)])[0]["low"] is None
+    assert np.isnan(prices.apply(trained, [str(new)])[0]["low"])
     for area in ("0", "-80", ""):
         new.write_text(f"town,area\nFaro,60\nFaro,{area}\n")
         assert "new.csv, line 3 has" in prices.apply(trained, [str(new)])[0]["error"]
