@@ -214,8 +214,7 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
             rows.append(
                 {"formula": formula} | dict(zip(names, np.append(row, fires).astype(int).tolist(), strict=True))
             )
-    columns = dict.fromkeys(name for row in rows for name in row)
-    return failed + [{name: row.get(name) for name in columns} for row in rows]
+    return failed + rows
 
 
 def figures(trained: Trained, folder: Path) -> None:

@@ -61,5 +61,5 @@ def test_another_model_and_a_damaged_index_are_refused(album, monkeypatch):
     with pytest.raises(UsageError, match="holds no index"):
         index.query(album / "absent", [str(album / "00.png")])
     (album / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no image"):
+    with pytest.raises(DataError, match="stands for no file"):
         index.build([str(album / "empty")], "toy", album / "b.index")

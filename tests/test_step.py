@@ -91,9 +91,9 @@ def test_after_patience_the_state_stands_still():
 
 
 def test_what_diverged_is_named():
-    assert nonfinite_leaves(EXPERIMENT.task, EXPERIMENT.optimizer, START, BATCH, 0) == []
+    assert nonfinite_leaves(EXPERIMENT.task, SGD, START, BATCH, 0) == []
     broken = BATCH | {"x": BATCH["x"].at[0, 0].set(jnp.inf)}
-    assert nonfinite_leaves(EXPERIMENT.task, EXPERIMENT.optimizer, START, broken, 0)[0] == "loss"
+    assert nonfinite_leaves(EXPERIMENT.task, SGD, START, broken, 0)[0] == "loss"
 
 
 def test_evaluation_uses_the_average_where_there_is_one():

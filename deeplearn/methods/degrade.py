@@ -66,7 +66,7 @@ def holes(
     column = jax.random.randint(column_key, (most, 1), 0, shape[1] - side + 1)
     rows, columns = jnp.arange(shape[0])[None], jnp.arange(shape[1])[None]
     down, across = (rows >= row) & (rows < row + side), (columns >= column) & (columns < column + side)
-    there = down & (jnp.arange(most) < jnp.round(amount))[:, None]
+    there = down & (jnp.arange(most) < jnp.round(amount).astype(jnp.int32))[:, None]
     return (there[:, :, None] & across[:, None]).any(0)[..., None].astype(jnp.float32)
 
 

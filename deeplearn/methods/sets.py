@@ -72,7 +72,7 @@ def detections(
 ) -> Detections:
     """The surest pairs of a prediction and a class, in pixels of a picture of those (width, height) twice; a set needs
     no search for doubles."""
-    score = jax.nn.sigmoid(logits).reshape(len(logits), logits.shape[1] * logits.shape[2])
+    score = jax.nn.sigmoid(logits).reshape(logits.shape[0], logits.shape[1] * logits.shape[2])
     best, place = jax.lax.top_k(score, min(most, score.shape[1]))
     box = jnp.take_along_axis(corners(found) * sides, (place // logits.shape[2])[..., None], axis=1)
     return Detections(box, best, place % logits.shape[2])

@@ -48,7 +48,7 @@ def a_batch(image, classes, size=2):
 
 
 def test_every_preset_of_a_paper_is_tried():
-    assert set(classification.PRESETS) == set(PAPERS) | {"digits", "digits-10fold", "mnist5k", "mnist1d"}
+    assert set(classification.PRESETS) == set(PAPERS) | {"digits", "digits-10fold", "mnist5k", "mnist1d", "photos"}
 
 
 @pytest.mark.parametrize("name", PAPERS)

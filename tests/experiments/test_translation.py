@@ -57,7 +57,7 @@ def test_references_score_100_and_others_less():
         for a, b in zip(PAIRS.valid, PAIRS.test, strict=True)
     ]
     tokenizer = load_tokenizer(train_tokenizer([line for pair in pairs for line in pair], 100))
-    evaluation = translation.evaluation(pairs, tokenizer, 128, final=True)
+    evaluation = translation.evaluation(pairs, tokenizer, 128, "test")
     columns = {"index": list(range(len(pairs)))}
     tokens = evaluation.source.columns["target"]
     found = evaluation.score(Search(tokens, np.zeros(len(tokens))), columns)

@@ -122,11 +122,11 @@ def test_the_members_of_an_ensemble_are_encoders_of_their_own():
     assert found.shape == (5, 3, 2)
     for member in range(3):
         own = jax.tree.map(lambda leaf, member=member: leaf[member], variables)
-        own = {name: tree["encoder"] for name, tree in own.items()}
-        np.testing.assert_allclose(found[:, member], model.encoder.apply(own, x, train=False), rtol=1e-5, atol=1e-6)
+        own = {name: tree["member"] for name, tree in own.items()}
+        np.testing.assert_allclose(found[:, member], model.member.apply(own, x, train=False), rtol=1e-5, atol=1e-6)
     assert not np.allclose(found[:, 0], found[:, 1])
     # Each on its own loss: what one member is told does not reach the others.
-    gradient = jax.grad(lambda v: model.apply(v, x, train=False)[:, 1].sum())(variables)["params"]["encoder"]
+    gradient = jax.grad(lambda v: model.apply(v, x, train=False)[:, 1].sum())(variables)["params"]["member"]
     moved = np.abs(gradient["code"]["kernel"]).sum((1, 2))
     assert moved[1] > 0 and moved[0] == moved[2] == 0
 
