@@ -212,7 +212,12 @@ def read(
 
 def _arrays(path: Path, shapes: Mapping[str, jax.ShapeDtypeStruct] | None, seeds: int) -> dict[str, jax.Array]:
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    with ocp.Checkpointer(_quiet(ocp.PyTreeCheckpointHandler())) as orbax:
+    me = jax.process_index()  # One process reads; Orbax would have it wait for the others.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"read-{me}"
+    )
+    handler = _quiet(ocp.PyTreeCheckpointHandler(multiprocessing_options=alone))
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as orbax:
         saved = _saved(orbax, path)
         names = {name.removeprefix("state/"): name for name in saved}
         used = [name for name in names if name == "step" or name.startswith(("params/", "extra/")) or _averaged(name)]

@@ -164,6 +164,22 @@ def regression(
     }
 
 
+def regression_of(
+    true: Float[np.ndarray, "N"],
+    value: Float[np.ndarray, "N"],
+    *,
+    positive: bool = True,
+    groups: Shaped[np.ndarray, "N"] | None = None,
+) -> dict[str, Any]:
+    """`regression` of a whole test, and each row's error, to be compared with a competitor's; `groups` as in `Each`."""
+    rows = (jnp.asarray(v, jnp.float32) for v in (value, true, np.ones(len(true))))
+    errors = {"absolute_error": np.abs(value - true)}
+    if positive:
+        errors["log_error"] = np.abs(np.log(np.maximum(value, 1e-6) / true))
+    found = computed(regression(*rows, float(true.mean()), positive=positive))
+    return found | {name: Each(error, groups) for name, error in errors.items()}
+
+
 def top_k_hits(logits: Float[Array, "B C"], labels: Int[Array, "B"], k: int) -> Float[Array, "B"]:
     """1 where the label is among the k largest logits [B]; of equal logits the first is the larger, as in `argmax`.
 

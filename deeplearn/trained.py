@@ -42,7 +42,7 @@ class Trained:
         return predict_all(self.task, self.variables, Arrays(columns=columns, batch=min(batch, max(size, 1))))
 
     def asset(self, name: str) -> Any:
-        """JSON values, or bytes where the name does not end in .json. Raises StorageError where it is damaged."""
+        """JSON values (.json), arrays by name (.npz), or else bytes. Raises StorageError where it is damaged."""
         return fitfile.read_asset(self.folder, name)
 
 

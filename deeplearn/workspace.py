@@ -60,7 +60,7 @@ class Workspace:
         return Trained(config=config, folder=folder, variables=learnt, fitted=fitted, task=experiment.task), results
 
     def keep(self, assets: Mapping[str, Any]) -> None:
-        """Store what prediction or pictures need besides: file name -> bytes or JSON values."""
+        """Store what prediction or pictures need besides: file name -> JSON values, arrays by name (.npz), or bytes."""
         if not self.reading and jax.process_index() == 0:
             fitfile.write_assets(self.folder, assets)
 

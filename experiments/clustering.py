@@ -13,7 +13,7 @@ of contrastive codes. Labels and what customers spend later judge the groups and
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -27,11 +27,8 @@ from deeplearn.cli import run_file
 from deeplearn.competitors import groups as competitors
 from deeplearn.data.augment import Augment, augmentation, views
 from deeplearn.data.customers import Scaling
-from deeplearn.data.doors.customers import Data, Examples, load, read_like
-from deeplearn.data.image_folder import SUFFIXES
-from deeplearn.data.inputs import TABLES, attempted, expanded
+from deeplearn.data.doors.customers import Data, Examples, load, read_all
 from deeplearn.data.source import Arrays
-from deeplearn.errors import ConfigError
 from deeplearn.experiment import Experiment, Run
 from deeplearn.knobs import Amount, Count, NotNegative, Positive, Range, Share
 from deeplearn.methods import clustering
@@ -169,9 +166,8 @@ def phase(
 
 
 def fitted_on(config: Config, examples: Examples, clusters: int) -> Fitted:
-    foretold = examples.lesson.after.shape[1] if config.method == "forecast" and examples.lesson else 0
-    shape = examples.image.shape[1:]
-    return Fitted(shape=shape, scaling=examples.scaling, outputs=foretold, clusters=clusters)
+    outputs = examples.foretold if config.method == "forecast" else 0
+    return Fitted(shape=examples.image.shape[1:], scaling=examples.scaling, outputs=outputs, clusters=clusters)
 
 
 def first_phase(config: Config, examples: Examples, rows: Int[np.ndarray, "M"], fitted: Fitted) -> Experiment:
@@ -180,13 +176,7 @@ def first_phase(config: Config, examples: Examples, rows: Int[np.ndarray, "M"], 
     Raises:
         ConfigError: there is nothing to learn forecasts from.
     """
-    columns = {"image": examples.image[rows]}
-    if config.method == "forecast":
-        lesson = examples.lesson
-        if lesson is None or not lesson.after[lesson.known].any():
-            raise ConfigError(f"{examples.name} shows no dates on which customers came back; start with --preset idec.")
-        rows = rows[lesson.known[rows]]
-        columns = {"image": lesson.before[rows], "after": lesson.after[rows]}
+    columns = examples.forecasting(rows) if config.method == "forecast" else {"image": examples.image[rows]}
     if config.method == "contrastive":
         columns["near"] = examples.image[rows][clustering.nearest(examples.flat[rows], config.neighbours)]
     return phase(config, code_task(config, fitted.shape, fitted.outputs), columns, examples, fitted)
@@ -199,20 +189,9 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     return first_phase(config, examples, np.arange(len(examples.image)), fitted)
 
 
-class Grouped(NamedTuple):
-    """What was found for all N examples."""
-
-    code: Float[np.ndarray, "N D"]
-    soft: Float[np.ndarray, "N K"]
-
-    @property
-    def labels(self) -> clustering.Labels:
-        return self.soft.argmax(1)
-
-
 def trained_on(
     config: Config, examples: Examples, clusters: int, work: Workspace, name: str, rows: Int[np.ndarray, "M"]
-) -> Grouped:
+) -> clustering.Grouping:
     """All phases on the examples at these rows; the checkpoint that predicts goes to the folder of that name."""
     one = config.method == "forecast"
     first = config if one else replace(config, steps=config.pretrain)
@@ -223,13 +202,13 @@ def trained_on(
     points = code if one or config.begin == "code" else examples.flat
     labels = clustering.kmeans(points[rows], clusters, config.seed)(points[rows])
     if one:
-        return Grouped(code, np.asarray(ae.student(code, clustering.centres(code[rows], labels, clusters))))
+        return clustering.Grouping(code, np.asarray(ae.student(code, clustering.centres(code[rows], labels, clusters))))
     contrastive = config.method == "contrastive"
     start = (clustering.mixture if contrastive else clustering.partition)(code[rows], labels, clusters)
     columns = {"image": examples.image[rows], "soft": start.soft.astype(np.float32)}
     task = warm(group_task(config, own.shape, start), "encoder" if contrastive else "autoencoder", coder.variables)
     model, _ = work.fit(lambda fitted: phase(config, task, columns, examples, fitted or own), config, name)
-    return Grouped(code, model.predict(everything, EVALUATED_TOGETHER))
+    return clustering.Grouping(code, model.predict(everything, EVALUATED_TOGETHER))
 
 
 def main(config: Config, work: Workspace) -> dict[str, Any]:
@@ -262,18 +241,12 @@ def judged(examples: Examples, labels: clustering.Labels, again: Sequence[cluste
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """The group of each customer in CSV files like the one learnt from, or of each image file."""
     fitted, groups = trained.fitted, trained.asset("groups.json")
-    files = expanded(inputs, TABLES if fitted.scaling else SUFFIXES)
-    read, rows = attempted(files, lambda path: read_like(path, fitted.shape, fitted.scaling), threads=8)
-    if not read:
+    places, image, rows = read_all(inputs, fitted.shape, fitted.scaling)
+    if not places:
         return rows
-    soft = trained.predict({"image": np.concatenate([values for _, (_, values) in read])}, EVALUATED_TOGETHER)
+    soft = trained.predict({"image": image}, EVALUATED_TOGETHER)
     if trained.config.method == "forecast":
         soft = np.asarray(ae.student(soft, np.array(groups["centres"], np.float32)))
-    places = [
-        {"file": path, "customer": name} if fitted.scaling else {"image": path}
-        for path, (own, _) in read
-        for name in own
-    ]
     return rows + [
         place
         | {"group": int(own.argmax()), "probability": float(own.max())}

@@ -10,7 +10,7 @@ Expected: hotels, the future held out, MAE 19.9 ± 0.7 EUR (boosted trees 19.3);
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,18 +23,18 @@ from jaxtyping import Array, Float
 from deeplearn import catalog, optimizer
 from deeplearn.cli import run_file
 from deeplearn.competitors import prices as competitors
-from deeplearn.data.csvtable import Schema, Table, read_like, take
+from deeplearn.data.csvtable import Table, read_like, take
 from deeplearn.data.doors import prices as door
-from deeplearn.data.doors.prices import Data, Part, Problem, Scale, copies, inner, load, parts, seen
+from deeplearn.data.doors.prices import Data, Fitted, Part, Problem, copies, inner, load, parts, seen
 from deeplearn.data.inputs import TABLES, attempted, expanded
 from deeplearn.data.source import Arrays
-from deeplearn.data.tabular import Encoding, encode, fit_encoding, forget, unknown
+from deeplearn.data.tabular import Encoding, forget, unknown
 from deeplearn.errors import note
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Amount, Count, Range, Rest, Within
 from deeplearn.methods import conformal
 from deeplearn.methods.importance import importance
-from deeplearn.metrics import Each, Mean, Metric, computed, regression
+from deeplearn.metrics import Mean, Metric, regression, regression_of
 from deeplearn.models.tabular import FTTransformer, Independent, TabM
 from deeplearn.optimizer import Optimizer
 from deeplearn.task import Batch, Task, linen
@@ -96,16 +96,6 @@ def build(config: Config, encoding: Encoding) -> nn.Module:
     return network if config.networks == 1 else Independent(network, config.networks)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """How rows and prices are written for the network; from the training rows alone."""
-
-    encoding: Encoding
-    scale: Scale
-    schema: Schema
-    """How the file was read."""
-
-
 def task(config: Config, fitted: Fitted) -> Task:
     """Each member learns the price and two quantiles (pinball loss) on its own; their mean is the prediction."""
     tail, scale = (1 - config.coverage) / 2, fitted.scale
@@ -131,45 +121,21 @@ def task(config: Config, fitted: Fitted) -> Task:
 
 
 def fitted_on(config: Config, problem: Problem, part: Part) -> Fitted:
-    """All that is fitted before training, from the training rows alone."""
-    table, price = take(problem.table, part.train), problem.price[part.train]
-    harmonics = config.harmonics if config.harmonics is not None else 0 if problem.reference else 3
-    encoding = fit_encoding(table, bins=config.bins, harmonics=harmonics)
-    least, typical = float(price.min()), float(price.mean())
-    own = dict(reference=problem.reference, log=config.log and least > 0, typical=typical, least=least)
-    plain = Scale(**own, center=0.0, scale=1.0)
-    target = plain.from_price(price, plain.units(table))
-    return Fitted(
-        encoding=encoding,
-        scale=replace(plain, center=float(target.mean()), scale=float(target.std())),
-        schema=problem.schema.only([*encoding.kinds, *([problem.reference] if problem.reference else [])]),
-    )
-
-
-def features(fitted: Fitted, table: Table) -> dict[str, np.ndarray]:
-    """What the network needs of each row: `number` [N, F], `category` [N, C] and `unit` [N]."""
-    return encode(fitted.encoding, table) | {"unit": fitted.scale.units(table).astype(np.float32)}
+    return door.fitted_on(problem, part, bins=config.bins, harmonics=config.harmonics, log=config.log)
 
 
 def experiment_on(config: Config, problem: Problem, part: Part, fitted: Fitted | None = None) -> Experiment:
     """Learn from `part.train`, evaluate on `part.held` if there is any."""
     problem = seen(problem, part)
     fitted = fitted or fitted_on(config, problem, part)
-
-    def columns(rows: np.ndarray) -> dict[str, np.ndarray]:
-        table, price = take(problem.table, rows), problem.price[rows]
-        own = {"price": price, "target": fitted.scale.from_price(price, fitted.scale.units(table))}
-        return features(fitted, table) | {name: values.astype(np.float32) for name, values in own.items()}
-
-    tests = {}
-    if len(part.held):
-        tests["held"] = Evaluation(source=Arrays(columns=columns(part.held), batch=EVALUATED_TOGETHER), final=True)
+    train, held = (fitted.lesson(take(problem.table, rows), problem.price[rows]) for rows in part)
+    tests = {"held": Evaluation(source=Arrays(columns=held, batch=EVALUATED_TOGETHER), final=True)}
     return Experiment(
         task=task(config, fitted),
         fitted=fitted,
         optimizer=optimizer.make(config.optimizer, config.steps),
-        train=Arrays(columns=columns(part.train), batch=config.batch, seed=config.seed, name=problem.name),
-        evaluations=tests,
+        train=Arrays(columns=train, batch=config.batch, seed=config.seed, name=problem.name),
+        evaluations=tests if len(part.held) else {},
     )
 
 
@@ -181,19 +147,14 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
 
 def prices(trained: Trained, table: Table) -> Float[np.ndarray, "N 3"]:
     """Prices with the ends of the model's own interval, which is not calibrated."""
-    found = trained.predict(features(trained.fitted, table), batch=EVALUATED_TOGETHER)
+    found = trained.predict(trained.fitted.features(table), batch=EVALUATED_TOGETHER)
     return np.column_stack([found[:, 0], found[:, 1:].min(1), found[:, 1:].max(1)]).astype(np.float64)
 
 
 def calibrated(found: Float[np.ndarray, "N 3"], margin: float | None, least: float) -> Float[np.ndarray, "N 3"]:
     """Price, low and high end widened by a margin, NaN without one."""
-    return bounded(found[:, 0], *conformal.widened(*found[:, 1:].T, np.nan if margin is None else margin), least)
-
-
-def bounded(price: np.ndarray, low: np.ndarray, high: np.ndarray, least: float) -> Float[np.ndarray, "N 3"]:
-    """No price outside its own interval, or below zero where none (`least`) is."""
-    band = np.column_stack([price, np.minimum(low, price), np.maximum(high, price)])
-    return np.maximum(band, 0) if least >= 0 else band
+    ends = conformal.widened(*found[:, 1:].T, np.nan if margin is None else margin)
+    return conformal.bounded(found[:, 0], *ends, least)
 
 
 def banded(trained: Trained, before: list[Trained], table: Table) -> Float[np.ndarray, "N 3"]:
@@ -208,16 +169,7 @@ def banded(trained: Trained, before: list[Trained], table: Table) -> Float[np.nd
     others = np.stack([prices(one, table) for one in before])  # [K, N, 3]
     scores = [np.array(own) for own in kept["scores"]]
     ends = conformal.crossed(others[..., 1], others[..., 2], scores, trained.config.coverage)
-    return bounded(found[:, 0], *ends, least)
-
-
-def margin_of(config: Config, scores: list[np.ndarray]) -> float | None:
-    """The conformal correction; None, and a word, where rows are too few for the coverage."""
-    count, needed = sum(map(len, scores)), conformal.least(config.coverage)
-    if count >= needed:
-        return conformal.margin(np.concatenate(scores), config.coverage)
-    note(f"{count} calibration rows cannot promise a coverage of {config.coverage:.0%}, {needed} could: no intervals")
-    return None
+    return conformal.bounded(found[:, 0], *ends, least)
 
 
 def main(config: Config, work: Workspace) -> dict[str, Any]:
@@ -239,14 +191,14 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
         for part, band in zip(calibration, found, strict=True)
     ]
     model, _ = work.fit(partial(experiment_on, config, problem, final), config)
-    margin, least = margin_of(config, scores), model.fitted.scale.least
+    margin, least = conformal.correction(scores, config.coverage), model.fitted.scale.least
     promised = margin is not None and not door.by_time(problem, config.data)
     work.keep({"conformal.json": {"margin": margin, "scores": [own.tolist() for own in scores if promised]}})
     if not config.data.folds:
         held = [take(seen(problem, final).table, final.held)]
         tests, bands = [final], [banded(model, models, held[0])]
     else:
-        margins = [margin_of(config, scores[:i] + scores[i + 1 :]) for i in range(len(scores))]
+        margins = [conformal.correction(scores[:i] + scores[i + 1 :], config.coverage) for i in range(len(scores))]
         tests = calibration
         bands = [calibrated(band, margin, least) for band, margin in zip(found, margins, strict=True)]
     judge = models[0] if config.data.folds else model
@@ -255,14 +207,8 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     rows, band = np.concatenate([part.held for part in tests]), np.concatenate(bands)
     work.keep({"held_out.json": shown(problem, rows, band), "importance.json": weights})
     copied = np.concatenate([copies(problem, part) for part in tests]).mean()
-    return scored(problem, rows, band[:, 0]) | intervals(problem.price[rows], band) | {"test/copies": float(copied)}
-
-
-def intervals(true: Float[np.ndarray, "N"], band: Float[np.ndarray, "N 3"]) -> dict[str, float]:
-    """How many truths the intervals hold, and how wide they are; nothing where there are none."""
-    _, low, high = band.T
-    found = {"test/coverage": conformal.covered(true, low, high).mean(), "test/width": (high - low).mean()}
-    return {} if np.isnan(low).any() else {name: float(value) for name, value in found.items()}
+    found = scored(problem, rows, band[:, 0]) | conformal.judged(problem.price[rows], band) | {"copies": float(copied)}
+    return {f"test/{name}": value for name, value in found.items()}
 
 
 def shown(problem: Problem, rows: np.ndarray, band: Float[np.ndarray, "N 3"]) -> dict[str, list[float]]:
@@ -273,17 +219,9 @@ def shown(problem: Problem, rows: np.ndarray, band: Float[np.ndarray, "N 3"]) ->
 
 
 def scored(problem: Problem, rows: np.ndarray, price: np.ndarray) -> dict[str, Any]:
-    """`regression` of prices [M] predicted for these rows, and errors to compare row by row, tied together by day."""
-    true, days = problem.price[rows], None if problem.dates is None else problem.dates[rows]
-    positive, typical = problem.price.min() > 0, float(true.mean())
-    values = (jnp.asarray(v, jnp.float32) for v in (price, true, np.ones(len(true))))
-    errors = {"absolute_error": np.abs(price - true)}
-    if positive:
-        errors["log_error"] = np.abs(np.log(np.maximum(price, 1e-6) / true))
-    found = computed(regression(*values, typical, positive=positive))
-    return {f"test/{name}": value for name, value in found.items()} | {
-        f"test/{name}": Each(error, days) for name, error in errors.items()
-    }
+    """Errors of prices [M] predicted for these rows; those of one day are tied together."""
+    days = None if problem.dates is None else problem.dates[rows]
+    return regression_of(problem.price[rows], price, positive=problem.price.min() > 0, groups=days)
 
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
@@ -338,22 +276,15 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
     tests = calibration if config.data.folds else [final]
     choice = inner(tests[0]) if config.data.folds else calibration[0]
     # As the literature judges houses, and rooms.
-    measure = "test/log_rmse" if config.data.folds and problem.price.min() > 0 else "test/mae"
-    trial, *posed = (lesson(config, problem, part) for part in (choice, *tests))
+    measure = "log_rmse" if config.data.folds and problem.price.min() > 0 else "mae"
+    fitted = (fitted_on(config, seen(problem, part), part) for part in (choice, *tests))
+    trial, *posed = map(partial(competitors.posed, problem), (choice, *tests), fitted)
     found = competitors.compared(trial, posed, lambda price: scored(problem, choice.held, price)[measure])
     rows = np.concatenate([part.held for part in tests])
-    return {name: scored(problem, rows, price) for name, price in found.items()}
-
-
-def lesson(config: Config, problem: Problem, part: Part) -> competitors.Posed:
-    """What a competitor learns from and is judged on, and what its values mean as prices."""
-    problem = seen(problem, part)
-    fitted = fitted_on(config, problem, part)
-    encoding, scale, units = fitted.encoding, fitted.scale, fitted.scale.units(problem.table)
-    x, held = (competitors.design(encode(encoding, take(problem.table, rows))) for rows in part)
-    target = scale.from_price(problem.price[part.train], units[part.train])
-    given = competitors.Lesson(x, target, held, len(encoding.numbers), encoding.cardinalities)
-    return given, lambda value: np.asarray(scale.to_price(jnp.float32(value), jnp.float32(units[part.held])))
+    return {
+        name: {f"test/{measure}": value for measure, value in scored(problem, rows, price).items()}
+        for name, price in found.items()
+    }
 
 
 PRESETS = {

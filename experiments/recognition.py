@@ -9,12 +9,10 @@ voices of one engine are one model of a vocal tract.
     deeplearn predict runs/latest talk.wav                       # any rate and length
 """
 
-import io
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +28,7 @@ from deeplearn.data import audio
 from deeplearn.data.doors.speech import Data, load
 from deeplearn.data.inputs import attempted, expanded
 from deeplearn.data.source import Arrays
-from deeplearn.data.speech import Corpus, Utterance, alphabet, buckets, columns, spelled
+from deeplearn.data.speech import Corpus, Utterance, alphabet, buckets, columns, spelled, written
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count, NotNegative, Range, Rest
 from deeplearn.methods import ngram, sound
@@ -39,7 +37,7 @@ from deeplearn.methods.disturb import Disturb, disturbed
 from deeplearn.methods.lattice import ctc_loss, needed
 from deeplearn.methods.ngram import NGram
 from deeplearn.methods.sound import Mel
-from deeplearn.methods.transcribe import Word, searched, transcribed, windowed
+from deeplearn.methods.transcribe import Word, described, searched, transcribed, windowed
 from deeplearn.methods.transcripts import edits, rate, scores
 from deeplearn.metrics import Mean, Metric
 from deeplearn.models.ctc import ConvCTC
@@ -107,7 +105,7 @@ def task(config: Config, fitted: Fitted) -> Task:
     def inputs(batch: Batch) -> tuple[Array, Array]:
         if "features" in batch:  # disturbed, or of a window
             return batch["features"], batch["frames"]
-        return features(batch["sound"].astype(jnp.float32) / 32768, batch["samples"], mel)
+        return sound.features(batch["sound"].astype(jnp.float32) / 32768, batch["samples"], mel)
 
     def augment(key: Array, batch: Batch) -> Batch:
         waves = sound.levelled(batch["sound"].astype(jnp.float32) / 32768, batch["samples"])
@@ -133,18 +131,6 @@ def task(config: Config, fitted: Fitted) -> Task:
     return linen(model, objective, inputs=inputs, augment=augment, predict=predict)
 
 
-@partial(jax.jit, static_argnames="mel")
-def features(x: Array, samples: Array, mel: Mel) -> tuple[Array, Array]:
-    """What the model hears of sounds [B, T]: (features [B, F, M], frames [B])."""
-    frames = sound.frames(samples, mel)
-    return sound.normalised(sound.log_mel(sound.levelled(x, samples), mel), frames), frames
-
-
-def texts(symbols: Array, letters: str) -> list[str]:
-    """Rows of numbers as texts, blanks at their ends removed."""
-    return ["".join(letters[number - 1] for number in row if number).strip() for row in np.asarray(symbols).tolist()]
-
-
 def evaluation(
     utterances: Sequence[Utterance], config: Config, letters: str, samples: int, model: NGram, *, final: bool
 ) -> Evaluation:
@@ -154,9 +140,9 @@ def evaluation(
     source = Arrays(columns=columns(utterances, letters, samples, longest), batch=32)
 
     def score(found: tuple[np.ndarray, np.ndarray], _: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        plain = texts(jax.jit(greedy)(*found), letters)
+        plain = written(jax.jit(greedy)(*found), letters)
         guided, _ = searched(*found, model, beams=config.beams, weight=config.weight, bonus=config.bonus)
-        beam = scores(references, texts(guided, letters), speakers)
+        beam = scores(references, written(guided, letters), speakers)
         if not any(plain):
             print("the model hears nothing but blanks: train longer, or lower --optimizer.rate", file=sys.stderr)
         return scores(references, plain, speakers) | {f"beam_{name}": beam[name] for name in ("cer", "wer")}
@@ -181,8 +167,6 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     parts = {**corpus.valid, **corpus.tests}
     longest = -(-max(len(u.sound) for part in parts.values() for u in part) // step) * step
     print(f"shapes: training {train.described('sound')}, evaluations {longest} samples", file=sys.stderr)
-    stored = io.BytesIO()
-    np.savez(stored, **model._asdict())
     return Experiment(
         task=task(config, fitted),
         fitted=fitted,
@@ -192,7 +176,7 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
             name: evaluation(part, config, letters, longest, model, final=name in corpus.tests)
             for name, part in parts.items()
         },
-        assets={"ngram.npz": stored.getvalue()},
+        assets={"ngram.npz": model._asdict()},
     )
 
 
@@ -218,7 +202,7 @@ def listen(trained: Trained, samples: np.ndarray) -> list[Word]:
     count, frames = len(samples), sound.frames(len(samples), mel)
     wave = np.zeros((1, -(-count // BLOCK) * BLOCK), np.float32)  # few lengths, few compilations
     wave[0, :count] = samples
-    heard, _ = features(wave, np.array([count]), mel)
+    heard, _ = sound.features(wave, np.array([count]), mel)
     logp = windowed(
         lambda x, n: trained.predict({"features": x, "frames": n}, batch=8)[0],
         np.asarray(heard)[0, :frames],
@@ -226,8 +210,7 @@ def listen(trained: Trained, samples: np.ndarray) -> list[Word]:
         margin=MARGIN,
         stride=config.stride,
     )
-    with np.load(io.BytesIO(trained.asset("ngram.npz")), allow_pickle=False) as stored:
-        model = NGram(**stored)
+    model = NGram(**trained.asset("ngram.npz"))
     knobs = {"beams": config.beams, "weight": config.weight, "bonus": config.bonus}
     return transcribed(logp, model, letters, config.stride * mel.hop / mel.rate, **knobs)
 
@@ -238,17 +221,8 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     for path, (samples, per_second) in read:
         began = time.perf_counter()
         words = listen(trained, samples)
-        rows.append(
-            {
-                "sound": path,
-                "text": " ".join(word.text for word in words),
-                "starts": " ".join(f"{word.start:.2f}" for word in words),
-                "ends": " ".join(f"{word.end:.2f}" for word in words),
-                "confidence": float(np.exp(np.mean([np.log(word.confidence) for word in words]))) if words else 0.0,
-                "seconds": len(samples) / per_second,
-                "real-time factor": (time.perf_counter() - began) * per_second / len(samples),
-            }
-        )
+        length, seconds = len(samples) / per_second, time.perf_counter() - began
+        rows.append({"sound": path, **described(words), "seconds": length, "real-time factor": seconds / length})
     return rows
 
 
@@ -263,7 +237,7 @@ def figures(trained: Trained, folder: Path) -> None:
     letters = trained.fitted.alphabet
     longest = max(len(u.sound) for u in part)
     found = trained.predict(columns(part, letters, longest, max(len(u.text) for u in part)), batch=32)
-    heard = texts(jax.jit(greedy)(*found), letters)
+    heard = written(jax.jit(greedy)(*found), letters)
     counts = np.array([edits(u.text, text) for u, text in zip(part, heard, strict=True)])
     pace = np.array([len(u.text) * mel.rate / len(u.sound) for u in part])  # letters a second
     third = np.digitize(pace, np.quantile(pace, [1 / 3, 2 / 3]))

@@ -14,7 +14,6 @@ from mirrored and moved pictures are the competitor to beat: equal error .078, o
     deeplearn predict runs/latest album/             # groups
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -186,10 +185,10 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
         found["pretrained"] = scattered(people, own)
         place, by = settled(seen, label)
         work.keep({"pretrained.json": {"place": list(place), "shape": list(pictures.shape[1:])}})
-        work.keep({"whitening.npz": packed(by._asdict())})
+        work.keep({"whitening.npz": by._asdict()})
     together = fused(list(found.values()))
     parts = [roc.pairs(together, label, rows) for rows in people.pairs()]
-    work.keep({"pairs.npz": packed(roc.Pairs(*map(np.concatenate, zip(*parts, strict=True)))._asdict())})
+    work.keep({"pairs.npz": roc.Pairs(*map(np.concatenate, zip(*parts, strict=True)))._asdict()})
     results = {f"test/{name}": value for name, value in judged(people, together).items()}
     results |= zip(("people/eer_low", "people/eer_high"), bounds(results["test/eer"].draws), strict=True)
     alone = found if len(found) > 1 else {}
@@ -224,17 +223,6 @@ def judged(people: faces.Faces, codes: Float[np.ndarray, "N D"]) -> dict[str, An
     return found
 
 
-def packed(arrays: dict[str, np.ndarray]) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    return file.getvalue()
-
-
-def unpacked(data: bytes) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        return dict(file)
-
-
 def baseline(config: Config) -> dict[str, dict[str, Any]]:
     """Pixels and fisherfaces on the same folds and pairs."""
     people = faces.load(config.data)
@@ -254,7 +242,7 @@ def coded(trained: Trained, pictures: UInt8[np.ndarray, "N H W C"]) -> Float[np.
         parts.append(network_codes(trained, pictures))
     if "pretrained" in trained.config.parts:
         layer, side = trained.asset("pretrained.json")["place"]
-        by = whitening.Whitening(**unpacked(trained.asset("whitening.npz")))
+        by = whitening.Whitening(**trained.asset("whitening.npz"))
         parts.append(whitening.codes(by, views(pictures, [(layer, side)])[layer, side]))
     return fused(parts)
 
@@ -267,7 +255,7 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     if not read:
         return failed
     files, codes = [path for path, _ in read], coded(trained, np.stack([image for _, image in read]))
-    pairs = roc.Pairs(**unpacked(trained.asset("pairs.npz")))
+    pairs = roc.Pairs(**trained.asset("pairs.npz"))
     threshold = roc.threshold_at(pairs.score, pairs.same, trained.config.false_accept)
     if len(files) != 2:
         groups = clustering.linked(codes, threshold).tolist()
@@ -283,7 +271,7 @@ def figures(trained: Trained, folder: Path) -> None:
     from deeplearn.record.figures import curves, images
 
     people = faces.load(trained.config.data)
-    pairs = roc.Pairs(**unpacked(trained.asset("pairs.npz")))
+    pairs = roc.Pairs(**trained.asset("pairs.npz"))
     _, accept, reject = roc.rates(pairs.score, pairs.same)
     curve = {"": (accept[accept > 0], 1 - reject[accept > 0])}  # None is nowhere on an axis of powers of ten.
     curves(curve, folder / "figures" / "roc.svg", x="false accept rate", y="true accept rate", log_x=True)

@@ -13,9 +13,22 @@ os.environ.setdefault("NO_COLOR", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
+import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Whoever starts the tests may have told them, and so the processes that they start, to ignore a hang-up.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Equal programs are compiled once, whichever test and whichever test process needs them first."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    jax.config.update("jax_compilation_cache_dir", str(shared / "compiled"))
+    jax.config.update(
+        "jax_compilation_cache_max_size", 2**32
+    )  # Where there is a bound, files are written under a lock.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -8,12 +8,9 @@ out, since the statistics are those of a device's rows.
 import ast
 import dataclasses
 import functools
-import hashlib
 import inspect
-import io
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -26,62 +23,20 @@ import jax
 import numpy as np
 import optax
 import pytest
-from samples import Samples, samples
+from cases import NAMES, ROOT, STEPS, Case, small
 
-from deeplearn import catalog, train
-from deeplearn.cli import main
+from deeplearn import catalog
 from deeplearn.errors import ConfigError
 from deeplearn.evaluation import evaluate
-from deeplearn.experiment import Experiment, Recipe, Run
-from deeplearn.export import export
+from deeplearn.experiment import Experiment
 from deeplearn.loop import collections, fit
 from deeplearn.parallel import make_mesh
 from deeplearn.step import State, variables
-from deeplearn.trained import Trained, load
-
-ROOT = Path(__file__).resolve().parent.parent
-SHOWN = {
-    re.search(r"deeplearn train (\w+\.py)", code).group(1): code
-    for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "adding-a-task.md").read_text(), re.DOTALL)
-}
-"""The files that docs/adding-a-task.md shows, by name."""
-NAMES = [*catalog.names(), *SHOWN]
-STEPS = 24
-"""Enough for the loss to fall, with two logged windows on each side of a checkpoint half way."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Equal programs of several runs are compiled once."""
-    from jax.experimental.compilation_cache import compilation_cache
-
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
-    for name, value in zip(names, (str(tmp_path_factory.mktemp("cache")), 0.1), strict=True):
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Case:
-    name: str
-    recipe: Recipe
-    config: Run
-    experiment: Experiment | None
-    """None where nothing is trained."""
-
-
-def with_knobs(config: Any, knobs: dict[str, Any]) -> Any:
-    """Set knobs by their dotted names."""
-    for name, value in knobs.items():
-        outer, _, inner = name.partition(".")
-        config = dataclasses.replace(
-            config, **{outer: with_knobs(getattr(config, outer), {inner: value})} if inner else {outer: value}
-        )
-    return config
+@pytest.fixture(scope="module", params=NAMES)
+def case(request, tmp_path_factory) -> Case:
+    return small(request.param, tmp_path_factory.mktemp("own"))
 
 
 def without_dropout(config: Any) -> Any:
@@ -90,22 +45,6 @@ def without_dropout(config: Any) -> Any:
     changed = {"dropout": 0.0} if "dropout" in values else {}
     changed |= {name: without_dropout(value) for name, value in values.items() if dataclasses.is_dataclass(value)}
     return dataclasses.replace(config, **changed)
-
-
-@pytest.fixture(scope="module", params=NAMES)
-def case(request, tmp_path_factory) -> Case:
-    """An experiment at its smallest."""
-    name = request.param
-    if name in SHOWN:
-        path = tmp_path_factory.mktemp("own") / name
-        path.write_text(SHOWN[name])
-        name = str(path)
-    recipe = catalog.load(name)
-    config = with_knobs(recipe.Config(), recipe.SMOKE)
-    own = {"steps": STEPS, "log_every": STEPS // 4, "optimizer.warmup": 0, "mesh": "data=1"}
-    config = with_knobs(config, own)
-    experiment = recipe.experiment(config) if recipe.experiment else None
-    return Case(name=name, recipe=recipe, config=config, experiment=experiment)
 
 
 @pytest.fixture(scope="module")
@@ -139,18 +78,6 @@ def learned(case, trains, tmp_path_factory) -> Learned:
     folder = tmp_path_factory.mktemp("learned")
     state, results = fit(watched, half, folder)
     return Learned(folder=folder, state=state, results=results, traces=traces)
-
-
-@pytest.fixture(scope="module")
-def finished(case, tmp_path_factory) -> Path:
-    """The way from the file to the run folder; competitors take minutes, and have tests of their own."""
-    config = dataclasses.replace(case.config, workdir=tmp_path_factory.mktemp("run"))
-    return train.train(dataclasses.replace(case.recipe, baseline=None), config)
-
-
-@pytest.fixture(scope="module")
-def result(finished) -> dict[str, Any]:
-    return json.loads((finished / "result.json").read_text())
 
 
 def test_it_learns(learned):
@@ -226,143 +153,6 @@ def test_metrics_do_not_depend_on_the_evaluation_batch(case, learned):
                 np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6, err_msg=name)
 
         jax.tree.map(close, again[name], value)
-
-
-def test_results_hold_what_is_expected(case, result):
-    expected = case.recipe.EXPECTED.keys()
-    assert not expected or expected & result["metrics"].keys()  # Some metrics belong to the default data alone.
-    assert all(value is not None for value in result["metrics"].values())
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Name of every file below a folder -> its sha256."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def test_evaluating_the_run_again_gives_the_same_numbers(finished, result):
-    before = contents(finished)
-    again = train.evaluate_again(finished, trust=True)
-    assert contents(finished) == before
-    assert again.keys() == result["metrics"].keys()
-    for name, value in again.items():
-        np.testing.assert_allclose(value, result["metrics"][name], rtol=1e-5, atol=1e-6, err_msg=name)
-
-
-def test_reading_a_run_changes_no_byte_of_it(case, finished, tmp_path):
-    before, page = contents(finished), str(tmp_path / "page.html")
-    assert main(["report", str(finished), "--output", page]) == 0
-    assert main(["compare", str(finished), str(finished)]) == 0
-    load(finished, trust=True)
-    assert contents(finished) == before
-
-
-@pytest.fixture(scope="module")
-def predicting(case, finished, tmp_path_factory) -> tuple[Trained, Samples]:
-    """The model of the run, and inputs for it."""
-    if case.recipe.apply is None:
-        pytest.skip(f"{case.name} does not say how to predict")
-    trained = load(finished, trust=True)
-    return trained, samples(case.name, tmp_path_factory.mktemp("inputs"), trained)
-
-
-def same(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
-    """Rows that say the same, but for how long it took and the last digits."""
-    assert len(ours) == len(theirs) > 0
-    for one, other in zip(ours, theirs, strict=True):
-        assert one.keys() == other.keys()
-        numbers = {name for name, value in one.items() if isinstance(value, float)} - {"real-time factor"}
-        for name in one.keys() - {"real-time factor"}:
-            if name in numbers:
-                np.testing.assert_allclose(one[name], other[name], rtol=1e-3, atol=1e-4, err_msg=name)
-            elif not isinstance(one[name], dict | list):
-                assert one[name] == other[name], name
-
-
-def test_many_inputs_are_predicted_as_each_alone(case, predicting):
-    trained, given = predicting
-    if given.joint:
-        pytest.skip("inputs are looked at together")
-    each = [row for one in given.good for row in case.recipe.apply(trained, [one])]
-    same(case.recipe.apply(trained, list(given.good)), each)
-
-
-def test_a_folder_stands_for_the_files_in_it(case, predicting):
-    trained, given = predicting
-    if not given.files:
-        pytest.skip("inputs are no files")
-    alone = case.recipe.apply(trained, list(given.good))
-    place = Path(given.good[0]).parent
-    same(case.recipe.apply(trained, [str(place)]), alone)
-    same(case.recipe.apply(trained, [str(place / f"*{Path(given.good[0]).suffix}")]), alone)
-
-
-def test_a_bad_input_is_named_and_the_others_are_predicted(case, finished, predicting, monkeypatch, capsys):
-    trained, given = predicting
-    lines = "\n".join([given.good[0], given.bad, *given.good[1:]]) + "\n"
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
-    code = main(["predict", str(finished), "-", "--output", "-", "--format", "jsonl", "--trust", "--all"])
-    out, said = capsys.readouterr()
-    assert code == 65 and (Path(given.bad).name or "''") in said and "the others are done" in said
-    rows = [json.loads(line, parse_constant=lambda name: 1 / 0) for line in out.split("\n")[:-1]]
-    assert len(rows) == len(case.recipe.apply(trained, list(given.good)))
-    capsys.readouterr()
-    assert main(["predict", str(finished), given.bad or " ", "--trust"]) in (2, 65)
-    assert capsys.readouterr().out == ""
-
-
-def test_a_model_is_exported_with_its_inputs_alone(case, finished, tmp_path):
-    if case.recipe.task is None:
-        pytest.skip(f"{case.name} has no model that predicts")
-    before = contents(finished)
-    export(finished, tmp_path, ["cpu"], trust=True)
-    assert contents(finished) == before
-    card = json.loads((tmp_path / "model.json").read_text())
-    assert not {"label", "mask", "index", "target"} & card["inputs"].keys()
-    trained = load(finished, trust=True)
-    program = jax.export.deserialize(bytearray((tmp_path / "model.stablehlo").read_bytes()))
-    rng = np.random.default_rng(0)
-    for size in (1, 3):
-        columns = {
-            name: rng.integers(1, 3, (size, *leaf["shape"][1:])).astype(leaf["dtype"])
-            for name, leaf in card["inputs"].items()
-        }
-        ours, theirs = trained.predict(columns, size), program.call(columns)
-        theirs = type(ours)(**theirs) if isinstance(theirs, dict) and not isinstance(ours, dict) else theirs
-        if (
-            "score" in getattr(ours, "_fields", ()) and np.ndim(ours.score) == 2
-        ):  # Of a ranking, equals may change places.
-            ours, theirs = (jax.tree.map(lambda leaf: np.sort(leaf, axis=1), found) for found in (ours, theirs))
-        close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
-        jax.tree.map(close, ours, theirs)
-
-
-VARIANTS = [
-    (name, field.name, value)
-    for name in catalog.names()
-    for field in dataclasses.fields(catalog.load(name).Config)
-    if field.name in ("method", "model")
-    for value in typing.get_args(typing.get_type_hints(catalog.load(name).Config)[field.name])
-    if value != field.default
-]
-"""(experiment, knob, value) of every method and model that is not the default."""
-
-
-@pytest.mark.parametrize(("name", "knob", "value"), VARIANTS)
-def test_every_method_and_model_trains_and_is_exported(name, knob, value, tmp_path):
-    recipe = catalog.load(name)
-    preset = next((own for own in recipe.PRESETS.values() if getattr(own, knob) == value), recipe.Config())
-    small = {
-        "steps": 2,
-        "log_every": 2,
-        "optimizer.warmup": 0,
-        "mesh": "data=1",
-        knob: value,
-        "workdir": tmp_path / "run",
-    }
-    config = with_knobs(with_knobs(preset, recipe.SMOKE), small)
-    folder = train.train(dataclasses.replace(recipe, baseline=None, figures=None), config)
-    assert export(folder, tmp_path / "export", ["cpu"])
 
 
 def test_the_docstring_says_what_it_is_and_how_to_start_it(case):

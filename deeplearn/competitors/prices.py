@@ -8,10 +8,14 @@ import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from deeplearn.competitors.search import Setting, Space, between, one_thread, search, whole
+from deeplearn.data.csvtable import take
+from deeplearn.data.doors.prices import Fitted, Part, Problem, seen
+from deeplearn.data.tabular import encode
 
 MOST_LEVELS = 255
 """Positions of a category that scikit-learn's boosted trees can take; those of larger ones count as numbers."""
@@ -77,6 +81,16 @@ def competitors() -> dict[str, Competitor]:
 
 Posed = tuple[Lesson, Callable[[np.ndarray], np.ndarray]]
 """A lesson, and what values for its held rows mean as prices."""
+
+
+def posed(problem: Problem, part: Part, fitted: Fitted) -> Posed:
+    """What a competitor learns from, written as the network's rows are, and is judged on."""
+    table, scale, encoding = seen(problem, part).table, fitted.scale, fitted.encoding
+    x, held = (design(encode(encoding, take(table, rows))) for rows in part)
+    learnt, judged = (scale.units(take(table, rows)) for rows in part)
+    target = scale.from_price(problem.price[part.train], learnt)
+    given = Lesson(x, target, held, len(encoding.numbers), encoding.cardinalities)
+    return given, lambda value: np.asarray(scale.to_price(jnp.float32(value), jnp.float32(judged)))
 
 
 def compared(trial: Posed, tests: Sequence[Posed], loss: Callable[[np.ndarray], float]) -> dict[str, np.ndarray]:

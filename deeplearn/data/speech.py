@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
+from numpy.typing import ArrayLike
 
 from deeplearn.data.audio import padded
 from deeplearn.data.buckets import Buckets, bounds
@@ -58,6 +59,11 @@ def alphabet(utterances: Sequence[Utterance]) -> str:
 def spelled(text: str, letters: str) -> list[int]:
     """Numbers of the characters; those that the alphabet lacks cannot be recognised and are left out."""
     return [letters.index(letter) + 1 for letter in text if letter in letters]
+
+
+def written(symbols: ArrayLike, letters: str) -> list[str]:
+    """Rows of numbers [N, L] as texts, blanks at their ends removed."""
+    return ["".join(letters[number - 1] for number in row if number).strip() for row in np.asarray(symbols).tolist()]
 
 
 def columns(utterances: Sequence[Utterance], letters: str, samples: int, longest: int) -> dict[str, np.ndarray]:

@@ -142,6 +142,17 @@ def centres(points: Points, labels: Labels, clusters: int) -> Float[np.ndarray, 
     return np.stack([(group if len(group) else points).mean(0) for group in own]).astype(np.float32)
 
 
+class Grouping(NamedTuple):
+    """A code and the probability of each group, of N examples."""
+
+    code: Float[np.ndarray, "N D"]
+    soft: Float[np.ndarray, "N K"]
+
+    @property
+    def labels(self) -> Labels:
+        return self.soft.argmax(1)
+
+
 def repetitions(seed: int, repeats: int, size: int) -> list[tuple[int, Int[np.ndarray, "N"]]]:
     """(seed, rows to learn from) to measure stability: all N rows with other seeds, then as many bootstrap samples."""
     seeds = [seed + 1000 * i for i in range(1, repeats + 1)]

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from deeplearn.errors import note
+
 
 def margin(scores: Float[np.ndarray, "N"], coverage: float) -> float:
     """The ceil((N + 1) coverage)-th smallest score: a new example exceeds it with probability at most 1 - coverage.
@@ -20,6 +22,15 @@ def margin(scores: Float[np.ndarray, "N"], coverage: float) -> float:
     """
     rank = _rank(len(scores), coverage)
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else math.inf
+
+
+def correction(scores: Sequence[Float[np.ndarray, "N_k"]], coverage: float) -> float | None:
+    """The `margin` of all scores; None, and a word on standard error, where they are too few for the coverage."""
+    count, needed = sum(map(len, scores)), least(coverage)
+    if count >= needed:
+        return margin(np.concatenate(scores), coverage)
+    note(f"{count} calibration rows cannot promise a coverage of {coverage:.0%}, {needed} could: no intervals")
+    return None
 
 
 def _rank(size: int, coverage: float) -> int:
@@ -75,6 +86,22 @@ def crossed(
         ends[0, part] = -np.partition(-below, rank - 1, axis=0)[rank - 1]
         ends[1, part] = np.partition(above, rank - 1, axis=0)[rank - 1]
     return ends[0], ends[1]
+
+
+def bounded(
+    value: Float[np.ndarray, "N"], low: Float[np.ndarray, "N"], high: Float[np.ndarray, "N"], least: float
+) -> Float[np.ndarray, "N 3"]:
+    """(value, low, high) with no value outside its own interval, or below zero where none (`least`) is."""
+    band = np.column_stack([value, np.minimum(low, value), np.maximum(high, value)])
+    return np.maximum(band, 0) if least >= 0 else band
+
+
+def judged(true: Float[np.ndarray, "N"], band: Float[np.ndarray, "N 3"]) -> dict[str, float]:
+    """How many truths the intervals of `bounded` hold, and how wide they are; nothing where ends are unknown (NaN)."""
+    _, low, high = band.T
+    if np.isnan(low).any():
+        return {}
+    return {"coverage": float(covered(true, low, high).mean()), "width": float((high - low).mean())}
 
 
 def covered(

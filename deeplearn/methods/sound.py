@@ -132,6 +132,15 @@ def normalised(x: Float[Array, "B F M"], frames: Int[Array, "B"]) -> Float[Array
     return jnp.where(real, x / jnp.maximum(deviation, jnp.float32(0.1)), jnp.float32(0))
 
 
+@functools.partial(jax.jit, static_argnames="mel")
+def features(
+    x: Float[Array, "B T"], samples: Int[Array, "B"], mel: Mel
+) -> tuple[Float[Array, "B F M"], Int[Array, "B"]]:
+    """(what a recogniser hears of sounds, how many of the frames are real)."""
+    real = frames(samples, mel)
+    return normalised(log_mel(levelled(x, samples), mel), real), real
+
+
 def amplitudes(log_mel: Float[Array, "*B F M"], mel: Mel, steps: int = 16) -> Float[Array, "*B F K"]:
     """Amplitudes of the spectrum, none below zero, whose mel bands are nearest in least squares.
 

@@ -32,6 +32,17 @@ class Word(NamedTuple):
     """Geometric mean of the probabilities of its letters where they were heard: 1 is certain."""
 
 
+def described(words: Sequence[Word]) -> dict[str, str | float]:
+    """The text, where each word begins and ends, and how sure all of it is."""
+    sure = [np.log(word.confidence) for word in words]
+    return {
+        "text": " ".join(word.text for word in words),
+        "starts": " ".join(f"{word.start:.2f}" for word in words),
+        "ends": " ".join(f"{word.end:.2f}" for word in words),
+        "confidence": float(np.exp(np.mean(sure))) if words else 0.0,
+    }
+
+
 def windowed(
     run: Callable[[Float[np.ndarray, "N W M"], Int[np.ndarray, "N"]], Float[np.ndarray, "N T V"]],
     features: Float[np.ndarray, "F M"],

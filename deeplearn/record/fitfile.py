@@ -7,11 +7,15 @@ It is written before the first step and never again: the seals of checkpoints ca
 """
 
 import hashlib
+import io
 import json
 import secrets
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from deeplearn import files
 from deeplearn.config import difference
@@ -94,19 +98,29 @@ def _described(data: Mapping[str, Any]) -> str:
 
 
 def write_assets(folder: Path, assets: Mapping[str, Any]) -> dict[str, str]:
-    """Write folder/assets: bytes as they are, everything else as JSON; returns file name -> sha256."""
+    """Write folder/assets: bytes as they are, arrays by name as .npz, all else as JSON; returns file name -> sha256."""
     found = {}
     for name, value in assets.items():
         path = folder / "assets" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = value if isinstance(value, bytes) else (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
+        data = _packed(name, value)
         path.write_bytes(data)
         found[name] = hashlib.sha256(data).hexdigest()
     return found
 
 
+def _packed(name: str, value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if name.endswith(".npz"):
+        file = io.BytesIO()
+        np.savez(file, **value)
+        return file.getvalue()
+    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
+
+
 def read_asset(folder: Path, name: str) -> Any:
-    """An asset as it was given: JSON values, or bytes where the name does not end in .json.
+    """An asset as it was given: JSON values, arrays by name (.npz), or bytes where the name ends otherwise.
 
     Raises:
         StorageError: it is missing or damaged.
@@ -114,8 +128,11 @@ def read_asset(folder: Path, name: str) -> Any:
     known = read(folder)["assets"] if (folder / NAME).exists() else {}
     data = _read(folder, name, known.get(name))
     try:
+        if name.endswith(".npz"):
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
+                return dict(file)
         return files.parse_json(data) if name.endswith(".json") else data
-    except ValueError as error:
+    except (ValueError, zipfile.BadZipFile) as error:
         raise _damaged(folder, name, error) from error
 
 

@@ -15,7 +15,7 @@ from deeplearn.competitors.search import search
 from deeplearn.data.doors.prices import Data, Problem, copies, load, parts
 from deeplearn.data.sets import rdatasets
 from deeplearn.errors import DataError, DeeplearnError
-from deeplearn.methods.conformal import margin, widened
+from deeplearn.methods.conformal import correction, judged, margin, widened
 from deeplearn.metrics import Each
 from deeplearn.trained import Trained, of_fit
 from deeplearn.workspace import Workspace
@@ -39,7 +39,7 @@ def test_metrics_equal_scikit_learn():
         "log_rmse": metrics.root_mean_squared_error(np.log(true), np.log(price)),
     }
     for name, value in expected.items():
-        assert found[f"test/{name}"] == pytest.approx(value, rel=2e-6), name
+        assert found[name] == pytest.approx(value, rel=2e-6), name
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_reference_that_is_not_positive_is_refused_with_its_line_also_in_predi
     problem = load(config.data)
     fitted = prices.fitted_on(config, problem, parts(problem, config.data)[1])
     task = prices.task(config, fitted)
-    batch = {name: values[:2] for name, values in prices.features(fitted, problem.table).items()}
+    batch = {name: values[:2] for name, values in fitted.features(problem.table).items()}
     variables = task.init(jax.random.key(0), batch)
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "conformal.json").write_text('{"margin": null, "scores": []}')
@@ -196,12 +196,11 @@ def test_a_reference_that_is_not_positive_is_refused_with_its_line_also_in_predi
 
 
 def test_too_few_rows_to_calibrate_on_give_prices_without_intervals(capsys):
-    config = prices.Config()
-    assert prices.margin_of(config, [np.arange(4.0), np.arange(5.0)]) == 4
-    assert prices.margin_of(config, [np.arange(8.0)]) is None
+    assert correction([np.arange(4.0), np.arange(5.0)], 0.9) == 4
+    assert correction([np.arange(8.0)], 0.9) is None
     assert "8 calibration rows cannot promise a coverage of 90%, 9 could" in capsys.readouterr().err
     band = prices.calibrated(np.array([[100.0, 90, 110]] * 3), None, 5.0)
-    assert prices.intervals(np.full(3, 100.0), band) == {}
+    assert judged(np.full(3, 100.0), band) == {}
     problem = Problem({}, np.full(3, 100.0), None, None, "made up")
     assert json.loads(json.dumps(prices.shown(problem, np.arange(3), band), allow_nan=False)).keys() == {
         "true",

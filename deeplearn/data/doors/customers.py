@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from deeplearn.data import customers, images
 from deeplearn.data.csvtable import Reading, Schema
 from deeplearn.data.customers import Scaling
+from deeplearn.data.image_folder import SUFFIXES
+from deeplearn.data.inputs import TABLES, attempted, expanded
 from deeplearn.data.sets.cdnow import cdnow
 from deeplearn.data.sets.digits import digits, mnist5k
+from deeplearn.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,23 @@ class Examples:
         """What customers have, by name [N] each: their numbers, and what they spent later; nothing of images."""
         named = {} if self.scaling is None else dict(zip(self.scaling.columns, self.values.T, strict=True))
         return named if self.later is None else named | {"later spend": self.later}
+
+    @property
+    def foretold(self) -> int:
+        """How many numbers a forecast foretells."""
+        return 0 if self.lesson is None else self.lesson.after.shape[1]
+
+    def forecasting(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """What forecasts are learnt from, of those of these rows of which something is known: `image` and `after`.
+
+        Raises:
+            ConfigError: there is nothing to learn from.
+        """
+        lesson = self.lesson
+        if lesson is None or not lesson.after[lesson.known].any():
+            raise ConfigError(f"{self.name} shows no dates on which customers came back; start with --preset idec.")
+        rows = rows[lesson.known[rows]]
+        return {"image": lesson.before[rows], "after": lesson.after[rows]}
 
 
 def load(data: Data) -> Examples:
@@ -126,6 +146,20 @@ def _lesson(past: customers.Purchases, start: np.datetime64, cut: np.datetime64,
 
 def _signal(scaling: Scaling, values: np.ndarray) -> np.ndarray:
     return customers.scaled(scaling, values)[:, :, None, None]
+
+
+def read_all(
+    inputs: Sequence[str], shape: Sequence[int], scaling: Scaling | None
+) -> tuple[list[dict[str, str]], np.ndarray, list[dict[str, Any]]]:
+    """(where each of N examples comes from, inputs [N, *shape], a row with `error` for each file that cannot be read).
+
+    Of a CSV file all customers are examples, of images each file.
+    """
+    files = expanded(inputs, SUFFIXES if scaling is None else TABLES)
+    read, failed = attempted(files, lambda path: read_like(path, shape, scaling), threads=8)
+    place = lambda path, name: {"image": path} if scaling is None else {"file": path, "customer": name}  # noqa: E731
+    examples = [np.empty((0, *shape), np.float32), *(values for _, (_, values) in read)]
+    return [place(path, name) for path, (names, _) in read for name in names], np.concatenate(examples), failed
 
 
 def read_like(path: str, shape: Sequence[int], scaling: Scaling | None) -> tuple[list[str], np.ndarray]:

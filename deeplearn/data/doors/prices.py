@@ -1,7 +1,7 @@
 """Tables with a price to predict: its scale, and which rows are learnt from, calibrated on and tested on."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -22,10 +22,12 @@ from deeplearn.data.csvtable import (
     read_table,
     require,
     schema_of,
+    take,
 )
 from deeplearn.data.findings import findings
 from deeplearn.data.sets import hotels, houses
 from deeplearn.data.split import folds, future, refuse_leak, repeated, shuffled
+from deeplearn.data.tabular import Encoding, encode, fit_encoding
 from deeplearn.errors import ConfigError, DataError, note
 from deeplearn.knobs import Amount, Count
 
@@ -107,6 +109,25 @@ class Scale:
     def to_price(self, value: Float[Array, "..."], unit: Float[Array, "..."]) -> Float[Array, "..."]:
         value = value * jnp.float32(self.scale) + jnp.float32(self.center)
         return (jnp.exp(value) if self.log else value) * unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """How rows and prices are written for a network; from the training rows alone."""
+
+    encoding: Encoding
+    scale: Scale
+    schema: Schema
+    """How the file was read."""
+
+    def features(self, table: Table) -> dict[str, np.ndarray]:
+        """What a network needs of each row: `number` [N, F], `category` [N, C] and `unit` [N]."""
+        return encode(self.encoding, table) | {"unit": self.scale.units(table).astype(np.float32)}
+
+    def lesson(self, table: Table, price: Float[np.ndarray, "N"]) -> dict[str, np.ndarray]:
+        """`features`, with `price` [N] and, as the network is to predict it, `target` [N]."""
+        own = {"price": price, "target": self.scale.from_price(price, self.scale.units(table))}
+        return self.features(table) | {name: values.astype(np.float32) for name, values in own.items()}
 
 
 HELD_OUT = 0.2
@@ -253,6 +274,26 @@ def seen(problem: Problem, part: Part) -> Problem:
     if problem.made is None:
         return problem
     return problem._replace(table=problem.table | {problem.reference: problem.made(part.train)})
+
+
+def fitted_on(problem: Problem, part: Part, *, bins: int, harmonics: int | None, log: bool) -> Fitted:
+    """All that is fitted before training, from `part.train` alone; knobs as in `tabular.fit_encoding`.
+
+    Without `harmonics` a date is written in three waves of the year, or none beside prices of before, which carry the
+    season; the logarithm of prices is taken (`log`) where all are positive.
+    """
+    table, price = take(problem.table, part.train), problem.price[part.train]
+    harmonics = harmonics if harmonics is not None else 0 if problem.reference else 3
+    encoding = fit_encoding(table, bins=bins, harmonics=harmonics)
+    least, typical = float(price.min()), float(price.mean())
+    own = dict(reference=problem.reference, log=log and least > 0, typical=typical, least=least)
+    plain = Scale(**own, center=0.0, scale=1.0)
+    target = plain.from_price(price, plain.units(table))
+    return Fitted(
+        encoding=encoding,
+        scale=replace(plain, center=float(target.mean()), scale=float(target.std())),
+        schema=problem.schema.only([*encoding.kinds, *([problem.reference] if problem.reference else [])]),
+    )
 
 
 def inner(part: Part, seed: int = 0) -> Part:
