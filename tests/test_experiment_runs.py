@@ -161,7 +161,14 @@ VARIANTS = [
 """(experiment, knob, value) of every method and model that is not the default."""
 
 
-@pytest.mark.parametrize(("name", "knob", "value"), VARIANTS)
+HEAVY = ("ft-transformer", "detr", "dncnn", "restormer")
+"""Models that take half a minute or more to compile and export; they have tests of their own."""
+
+
+@pytest.mark.parametrize(
+    ("name", "knob", "value"),
+    [pytest.param(*own, marks=[pytest.mark.slow] * (own[-1] in HEAVY)) for own in VARIANTS],
+)
 def test_every_method_and_model_trains_and_is_exported(name, knob, value, tmp_path):
     recipe = catalog.load(name)
     preset = next((own for own in recipe.PRESETS.values() if getattr(own, knob) == value), recipe.Config())
