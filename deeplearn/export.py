@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
 from jax.extend.core import Var
@@ -51,18 +50,7 @@ def export(folder: Path, out: Path, platforms: Sequence[str], *, onnx: bool = Fa
         for name, column in stored.items()
     }
     inputs = {name: columns[name] for name in used(program, columns)}
-
-    def alone(batch: Mapping[str, Any]) -> PyTree:
-        """The program of its inputs alone; a model that names other columns, as its training does, gets zeros."""
-        rows = next(iter(batch.values())).shape[0]  # may be symbolic
-        rest = {
-            name: jnp.zeros((rows, *columns[name].shape[1:]), columns[name].dtype)
-            for name in columns
-            if name not in batch
-        }
-        return program({**batch, **rest})
-
-    exported = jax_export.export(jax.jit(alone), platforms=platforms)(inputs)
+    exported = jax_export.export(jax.jit(program), platforms=platforms)(inputs)
 
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"model.{ending}" for ending in ("stablehlo", "safetensors", "json")]
@@ -80,7 +68,7 @@ def export(folder: Path, out: Path, platforms: Sequence[str], *, onnx: bool = Fa
         "fitted": None if trained.fitted is None else to_json(trained.fitted),  # classes, units, scales
     }
     paths[2].write_text(json.dumps(card, indent=1))
-    return [*paths, _onnx(alone, inputs, out / "model.onnx")] if onnx else paths
+    return [*paths, _onnx(program, inputs, out / "model.onnx")] if onnx else paths
 
 
 def _plain(outputs: PyTree) -> PyTree:

@@ -51,18 +51,22 @@ def interval(values: Sequence[float]) -> Interval:
     mean = float(np.mean(values))
     if len(values) < 2:
         return Interval(mean=mean, values=values)
-    sd = float(np.std(values, ddof=1))
+    with np.errstate(over="ignore"):  # Values near the largest float spread endlessly.
+        sd = float(np.std(values, ddof=1))
     half = _student(float(len(values) - 1)) * sd / math.sqrt(len(values))
     return Interval(mean=mean, sd=sd, low=mean - half, high=mean + half, values=values)
 
 
 def difference_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
     """(difference b - a of the means, low, high): Welch's 95 % interval for independent runs; needs two values each."""
-    va, vb = np.var(a, ddof=1) / len(a), np.var(b, ddof=1) / len(b)
-    difference = float(np.mean(b) - np.mean(a))
+    with np.errstate(over="ignore"):
+        va, vb = np.var(a, ddof=1) / len(a), np.var(b, ddof=1) / len(b)
+        difference, squares = float(np.mean(b) - np.mean(a)), (va + vb) ** 2
     if va + vb == 0:
         return difference, difference, difference
-    freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
+    if not math.isfinite(squares):
+        return difference, -math.inf, math.inf
+    freedom = squares / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
     half = _student(freedom) * math.sqrt(va + vb)
     return difference, difference - half, difference + half
 

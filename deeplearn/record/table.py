@@ -204,6 +204,7 @@ def _row(label: str, group: list[Record]) -> Row:
 def _by_seed(run: Record, metric: str) -> Iterator[tuple[Any, float]]:
     """(seed, value): by seed, so that the same seed trained twice does not count as two."""
     seed = run.config.get("seed")
+    seed = seed if isinstance(seed, int) else repr(seed)  # A damaged config may say anything.
     if metric in run.result.seeds:
         for number, value in enumerate(run.result.seeds[metric].values):
             yield (seed + number if isinstance(seed, int) else number), value

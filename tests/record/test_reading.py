@@ -1,5 +1,6 @@
 """Run folders made to do harm: a bad run is named on the page, the others appear, nothing hangs or leaks."""
 
+import json
 import random
 import shutil
 import time
@@ -58,6 +59,20 @@ def test_the_page_shows_the_good_run_beside_bad_ones_and_reads_nothing_outside(g
     assert "RBF-SVM" in text, SEED
     assert secret not in text
     assert "cm9vdDp4" not in text  # "root:x", as a picture would carry it.
+
+
+@pytest.mark.parametrize("odd", [[1], {"a": 1}, "1", None, 1e300])
+def test_a_seed_of_any_kind_and_endless_values_are_tabled_and_compared(other, tmp_path, odd):
+    folder = shutil.copytree(other, tmp_path / "run")
+    for name in ("config.json", "result.json"):
+        stored = json.loads((folder / name).read_text())
+        stored["config"]["seed"] = odd
+        for found in stored.get("seeds", {}).values():
+            found["values"] = [-1e300, 1e300]
+        (folder / name).write_text(json.dumps(stored))
+    runs = [load_run(other), load_run(folder)]
+    assert "RBF-SVM" in table(runs, "text")
+    assert compare(*runs) and compare(*reversed(runs))
 
 
 def test_a_run_that_cannot_be_drawn_is_named_and_the_others_appear(good, other, tmp_path, monkeypatch):
