@@ -18,8 +18,9 @@ import pytest
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Whoever starts the tests may have told them, and so the processes that they start, to ignore a hang-up.
+# Whoever starts the tests may have told them, and so the processes that they start, to ignore a hang-up or Ctrl-C.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deeplearn import catalog
+from deeplearn.record.predictions import columns_of
 from deeplearn.trained import Trained
 
 recipe = catalog.load("neurons")
@@ -24,8 +25,8 @@ def test_a_formula_is_answered_by_its_truth_table_and_its_units(trained):
     assert [*rows[0]][4:] == ["c+1: 1 of c", "u1: 2 of a, b", "u2: 1 of c+1 unless u1", "u3: always unless u2"]
 
 
-def test_rows_of_several_formulas_have_the_same_columns(trained):
-    rows = recipe.apply(trained, ["a", "b ^ c", "True"])
+def test_rows_of_several_formulas_are_shown_under_the_same_columns(trained):
+    rows = columns_of(recipe.apply(trained, ["a", "b ^ c", "True"]))
     assert len(rows) == 2 + 4 + 1 and len({tuple(row) for row in rows}) == 1
     assert rows[0]["b"] is None and rows[-1]["u1: always"] == 1
 
