@@ -47,8 +47,6 @@ from deeplearn.trained import Trained
 
 BLOCK, WINDOW, MARGIN = 64_000, 1200, 120
 """Samples and frames of a long recording at a time; the network sees half of the margin to each side."""
-SHAPES = 3
-"""Lengths of training batches; with that of the evaluations, four programs are compiled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +72,8 @@ class Config(Run):
     """What the language model counts in it."""
     bonus: Annotated[float, Range(low=-100, high=100)] = 0.5
     """Added for every letter, against the language model's love of short texts."""
+    shapes: Count = 3
+    """Lengths of training batches, each compiled: more of them save padding."""
     batch: int = 16
     steps: int = 4000
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(rate=3e-3, warmup=100, decay=1e-2))
@@ -162,7 +162,7 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     model = ngram.fit({u.text: spelled(u.text, letters) for u in corpus.train}.values(), len(letters) + 1, config.order)
     step = config.sound.hop * config.stride
     train = buckets(
-        corpus.train, letters, most=SHAPES, step=step, batch=config.batch, seed=config.seed, name=corpus.name
+        corpus.train, letters, most=config.shapes, step=step, batch=config.batch, seed=config.seed, name=corpus.name
     )
     parts = {**corpus.valid, **corpus.tests}
     longest = -(-max(len(u.sound) for part in parts.values() for u in part) // step) * step
@@ -254,7 +254,7 @@ def figures(trained: Trained, folder: Path) -> None:
 
 
 PRESETS = {"mixed": Config(data=Data(name="mixed"))}
-SMOKE = {"data.sentences": 64, "data.phrases": 0, "width": 16, "layers": 2}
+SMOKE = {"data.sentences": 64, "data.phrases": 0, "shapes": 1, "width": 16, "layers": 2}
 
 if __name__ == "__main__":
     run_file(__file__)
