@@ -73,6 +73,7 @@ def start(said: Path, work: Callable[..., Any], *arguments: Any, **more: Any) ->
         file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1)
         os.dup2(file, 2)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started this may have told it to ignore it
         os.write(writing, json.dumps(work(*arguments, **more)).encode())
         code = 0
     except (DeeplearnError, Interrupted) as error:

@@ -11,8 +11,9 @@ import math
 import os
 import re
 import shutil
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -53,6 +54,7 @@ class Store:
         sealed.refuse_link(self.folder)
         with contextlib.ExitStack() as stack:
             stack.enter_context(locked(self.folder))
+            stack.enter_context(_without_late_answers())
             self._orbax = stack.enter_context(ocp.AsyncCheckpointer(_quiet(ocp.StandardCheckpointHandler())))
             self._thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="seal"))
             self._sweep()  # A killed run leaves unfinished copies, which would fill the disk.
@@ -248,6 +250,22 @@ def _averaged(name: str) -> str:
 def _saved(orbax: Any, path: Path) -> dict[str, Any]:
     """name -> what says shape and type, of a checkpoint's leaves."""
     return orbax.metadata(path).item_metadata.tree
+
+
+@contextlib.contextmanager
+def _without_late_answers() -> Iterator[None]:
+    """TensorStore answers the writes that a full disk has ended when nobody listens, and prints each as a traceback."""
+    before = sys.unraisablehook
+
+    def hook(args: Any) -> None:
+        if str(args.exc_value) != "Event loop is closed":
+            before(args)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _quiet(handler: Any) -> Any:
