@@ -53,6 +53,9 @@ def lines_of(content: bytes, name: str | Path) -> list[str]:
     Raises:
         DataError: it is not UTF-8; names the line.
     """
+    if b"\0" in content:
+        line = content[: content.index(b"\0")].count(b"\n") + 1
+        raise DataError(f"{name}, line {line}: holds a byte of zero, as UTF-16 does; save the file as UTF-8.")
     lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")  # a byte-order mark is not text
     decoded = []
     for number, line in enumerate(lines, 1):

@@ -78,6 +78,7 @@ def test_pairs_of_files_are_read_line_by_line(tmp_path):
         ("a\nb\n", "a\n", "2 lines but .* has 1"),
         ("a\n\nc\n", "a\nb\nc\n", "source, line 2: is empty"),
         ("a\nb\n", b"a\ncaf\xe9\n", r"target, line 2: not UTF-8 \(byte 0xe9 at column 4\).*iconv"),
+        ("a\nb\n", "a\nb\n".encode("utf-16-le"), "target, line 1: holds a byte of zero"),
         ("", "a\n", "source: is empty"),
     ],
 )
