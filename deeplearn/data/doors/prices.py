@@ -205,7 +205,8 @@ def _problem(data: Data, table: Table, schema: Schema, name: str, say: bool, tes
 
 def _said(data: Data, table: Table, price: np.ndarray, learnt: int) -> list[str]:
     """What the user should know before a model learns from so many rows of the table."""
-    said = findings({name: values[:learnt] for name, values in table.items()}, price[:learnt])
+    sure = {*data.category, *data.number}
+    said = findings({name: values[:learnt] for name, values in table.items()}, price[:learnt], sure)
     days = [name for name, values in table.items() if kind(values) == "date"]
     if days and data.date is None and not data.test:
         said.append(f"rows are held out at random; --data.date {days[0]} holds the future out, which is fairer")
