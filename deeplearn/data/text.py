@@ -4,7 +4,8 @@ A pair is (source, target), two lines of text. The vocabulary is one for both si
 (Kudo & Richardson, 2018) from the training side only.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,6 +68,14 @@ def lines_of(content: bytes, name: str | Path) -> list[str]:
                 f"convert it first, for example with `iconv -f latin1 -t utf-8`."
             ) from error
     return decoded[:-1] if decoded[-1] == "" else decoded
+
+
+def sentences(inputs: Iterable[str]) -> list[str]:
+    """The lines of what is a file, and what is none as it is. Raises DataError as `read_lines`."""
+    found = []
+    for given in inputs:  # a long sentence is an error to Path.is_file
+        found += read_lines(Path(given)) if os.path.isfile(given) else [given]  # noqa: PTH113
+    return found
 
 
 def read_pairs(source: Path, target: Path) -> list[Pair]:
