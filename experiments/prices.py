@@ -74,7 +74,7 @@ class Config(Run):
     """Waves of the year in which a date is written; by default three, or none beside a column of known prices, which
     carries the season."""
     log: bool = True
-    """Learn the logarithm of the price, so that errors count in percent, where all prices are positive."""
+    """Learn the logarithm of the price, so that errors count in percent, where nearly all prices are positive."""
     forget: Rest = 0.02
     """Share of the categories' cells that training takes for unknown ones, so that new values get a sensible price."""
     coverage: Within = 0.9
