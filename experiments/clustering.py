@@ -277,7 +277,7 @@ def figures(trained: Trained, folder: Path) -> None:
 
 def baseline(config: Config) -> dict[str, dict[str, float]]:
     """Classical methods on the same inputs, judged in the same way."""
-    examples = load(config.data)
+    examples = load(config.data, say=False)
     clusters, size = clustering.number(examples.flat, config.clusters, examples.name), len(examples.image)
     repetitions = clustering.repetitions(config.seed, config.repeats, size)
     return {

@@ -74,7 +74,7 @@ class Config(Run):
     """Waves of the year in which a date is written; by default three, or none beside a column of known prices, which
     carries the season."""
     log: bool = True
-    """Learn the logarithm of the price, so that errors count in percent, where all prices are positive."""
+    """Learn the logarithm of the price, so that errors count in percent, where nearly all prices are positive."""
     forget: Rest = 0.02
     """Share of the categories' cells that training takes for unknown ones, so that new values get a sensible price."""
     coverage: Within = 0.9
@@ -274,13 +274,14 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
     problem = load(config.data, say=False)
     calibration, final = parts(problem, config.data)
     tests = calibration if config.data.folds else [final]
-    choice = inner(tests[0]) if config.data.folds else calibration[0]
+    trials = inner(tests[0]) if config.data.folds else calibration[:1]
     # As the literature judges houses, and rooms.
     measure = "log_rmse" if config.data.folds and problem.price.min() > 0 else "mae"
-    fitted = (fitted_on(config, seen(problem, part), part) for part in (choice, *tests))
-    trial, *posed = map(partial(competitors.posed, problem), (choice, *tests), fitted)
-    found = competitors.compared(trial, posed, lambda price: scored(problem, choice.held, price)[measure])
-    rows = np.concatenate([part.held for part in tests])
+    losses = ("squared_error",) if measure == "log_rmse" else competitors.LOSSES
+    chosen, rows = (np.concatenate([part.held for part in own]) for own in (trials, tests))
+    pose = lambda part: competitors.posed(problem, part, fitted_on(config, seen(problem, part), part))  # noqa: E731
+    loss = lambda price: scored(problem, chosen, price)[measure]  # noqa: E731
+    found = competitors.compared([*map(pose, trials)], [*map(pose, tests)], loss, losses)
     return {
         name: {f"test/{measure}": value for measure, value in scored(problem, rows, price).items()}
         for name, price in found.items()

@@ -27,7 +27,19 @@ from deeplearn.cli import run_file
 from deeplearn.data.doors.pairs import Data, load, title
 from deeplearn.data.inputs import attempted
 from deeplearn.data.source import Arrays
-from deeplearn.data.text import BEGIN, END, PAD, Pair, load_tokenizer, nearest, packed, rows, train_tokenizer, within
+from deeplearn.data.text import (
+    BEGIN,
+    END,
+    PAD,
+    Pair,
+    load_tokenizer,
+    nearest,
+    packed,
+    rows,
+    sentences,
+    train_tokenizer,
+    within,
+)
 from deeplearn.errors import DataError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count, NotNegative, Rest
@@ -224,9 +236,9 @@ def encoded(trained: Trained, tokenizer: Any, line: str) -> list[int]:
 
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
-    """Translations of sentences; the score is the search's: log-probability a normalised length, 0 is certain."""
+    """Translations of sentences, or of the lines of files; the score is a log-probability a normalised length."""
     tokenizer = load_tokenizer(trained.fitted.tokenizer)
-    read, failed = attempted(inputs, partial(encoded, trained, tokenizer))
+    read, failed = attempted(sentences(inputs), partial(encoded, trained, tokenizer))
     if not read:
         return failed
     source = rows([tokens for _, tokens in read], trained.config.length)

@@ -29,7 +29,7 @@ FEW = 32
 """Numbers in different units are meant as names, such as `1 room` and `2 rooms`, where so many differ at most."""
 
 BLANK = r"[ \x{a0}\x{202f}]"
-"""Between thousands: a blank, or one at which lines do not break."""
+"""Between thousands or before a unit: a blank, or one at which lines do not break."""
 CURRENCIES = (
     "AED AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD HUF ILS INR JPY KRW MXN NOK NZD PLN RON RUB SAR SEK SGD THB TRY UAH "
     "USD ZAR"
@@ -41,11 +41,15 @@ CODE = r"^0\d|^[+-]?\d{16,}$"
 OPEN = r"^[+-]?[1-9]\d{0,2}\.\d{3}$"
 """Thousands or decimals: 1.234."""
 DRESSED = (
-    r"^(?P<open>\()?\s*(?P<sign>[-+−]?)\s*(?P<before>[A-Za-z]{0,3}\p{Sc}|(?:" + CURRENCIES + r")\b)?\s*(?P<minus>[-−]?)"
-    rf"(?P<body>(?:\d|[.,]\d)(?:[\d.,'’]|{BLANK}\d)*(?:[eE][-+]?\d+)?)"
-    r"\s*(?P<after>[\p{L}%‰°\p{Sc}][^\d()]{0,20}[23²³]?)?\s*(?P<close>\))?$"
+    rf"^(?P<open>\()?{BLANK}*(?P<sign>[-+−]?){BLANK}*(?P<before>[A-Za-z]{{0,3}}\p{{Sc}}|{CURRENCIES}|(?:Rs|Fr|kr)\.?)?{BLANK}*"
+    rf"(?P<minus>[-−]?)(?P<body>(?:\d|[.,]\d)(?:[\d.,'’]|{BLANK}\d)*(?:[eE][-+]?\d+)?)(?P<late>[-−]?)"
+    rf"{BLANK}*(?P<after>[\p{{L}}%‰°\p{{Sc}}][^\d()]{{0,20}}[23²³]?)?{BLANK}*(?P<close>\))?$"
 )
-"""A number with its sign, currency or unit; in brackets it is negative, as in bookkeeping."""
+"""A number with its sign, currency or unit; in brackets, or with the sign behind, it is negative, as in bookkeeping."""
+NO_CENTS = r"(\d)[.,][-–—]{1,2}"
+"""12,- and 12.--"""
+COMPACT = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
+"""A day such as 20170831, where all cells of a column are."""
 
 FORMATS = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y-%b-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"),
@@ -158,6 +162,8 @@ def infer(
     plain, code = _matching(cells, PLAIN), _matching(cells, CODE)
     if kind is None and code.any() and _share(plain, count) >= ALMOST_ALL:
         return Column(kind="category", why=f"digits of {cells[int(code.argmax())]} would be lost in a number")
+    if kind != "number" and is_compact(cells):
+        return Column(kind="date", format="%Y%m%d")
     number = None if kind == "date" else _number(cells, count, kind == "number", decimal, doubt)
     date = None if kind == "number" or number else _date(cells, count, kind == "date")
     return number or date or Column(kind=kind or "category")
@@ -170,13 +176,20 @@ def is_plain(cells: "pa.ChunkedArray") -> bool:
     """
     import pyarrow.compute as pc
 
-    if plain_numbers(cells) is None or pc.any(pc.match_substring_regex(cells, CODE)).as_py():
+    if plain_numbers(cells) is None or pc.any(pc.match_substring_regex(cells, CODE)).as_py() or is_compact(cells):
         return False
     for part in (cells.slice(0, 1000), cells):  # the first thousand tell nearly always
         point = pc.match_substring(part, ".")
         if pc.any(pc.and_not(point, pc.match_substring_regex(part, OPEN))).as_py():
             return True
     return not pc.any(point).as_py()
+
+
+def is_compact(cells: "pa.ChunkedArray | pa.StringArray") -> bool:
+    """Whether all cells that are not null are days such as 20170831."""
+    import pyarrow.compute as pc
+
+    return all(pc.all(pc.match_substring_regex(part, COMPACT)).as_py() for part in (cells.slice(0, 1000), cells))
 
 
 def plain_numbers(cells: "pa.ChunkedArray") -> Float[np.ndarray, "N"] | None:
@@ -204,12 +217,13 @@ class _Dress:
     def __init__(self, cells: "pa.StringArray"):
         import pyarrow.compute as pc
 
-        found = pc.extract_regex(cells, pattern=DRESSED)
+        found = pc.extract_regex(pc.replace_substring_regex(cells, NO_CENTS, r"\1"), pattern=DRESSED)
         part = {field.name: pc.fill_null(pc.struct_field(found, i), "") for i, field in enumerate(found.type)}
         has = {name: pc.not_equal(text, "").to_numpy(zero_copy_only=False) for name, text in part.items()}
-        sign = pc.binary_join_element_wise(part["sign"], part["minus"], "")
+        sign = pc.binary_join_element_wise(part["sign"], part["minus"], part["late"], "")
         whole = (has["open"] == has["close"]) & ~(has["open"] & (has["sign"] | has["minus"]))
-        whole &= ~(has["before"] & has["after"]) & ~(has["sign"] & has["minus"])
+        whole &= ~(has["before"] & has["after"])
+        whole &= sum(has[name].astype(int) for name in ("sign", "minus", "late")) < 2
         self.negative = has["open"] | pc.match_substring_regex(sign, "[-−]").to_numpy(zero_copy_only=False)
         unit = pc.utf8_lower(pc.binary_join_element_wise(part["before"], part["after"], "")).dictionary_encode()
         units = np.array(unit.dictionary.to_pylist() or [""], np.dtypes.StringDType())
@@ -251,7 +265,8 @@ def _number(
         if len(cells) <= FEW:
             return Column(kind="category", why="numbers in different units")
         odd = int((number & (dress.unit != most)).argmax())
-        raise Unclear(odd, f"is not in {most or 'plain numbers'} as most others are; write all alike")
+        unit = f"in {most}" if most else "a plain number"
+        raise Unclear(odd, f"is not {unit} as most others are; write all alike, or give --data.category NAME")
     return Column(kind="number", decimal=_decimal(dress, number, count, decimal, doubt), unit=str(most))
 
 
@@ -279,7 +294,7 @@ def _date(cells: "pa.StringArray", count: Int[np.ndarray, "L"], asked: bool) -> 
     shares = [_share(fits, count) for _, fits in found]
     best = int(np.argmax(shares))
     (days, fits), form = found[best], FORMATS[best]
-    advice = "give the format, such as --data.dates NAME=%d/%m/%Y"
+    advice = "give the format, such as --data.dates NAME=%d/%m/%Y, or %y for years of two digits"
     if shares[best] < ALMOST_ALL and not (asked and fits.any()):
         any_ = np.any([fits for _, fits in found] + [dates(cells, form)[1] for form in SHORT], axis=0)
         if _share(any_, count) < ALMOST_ALL:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 ODD_QUOTE = re.compile(rb'"(?<=[^,;|\t\r\n"]")(?=[^,;|\t\r\n"])')
 """A quote amid other letters: blanks stand before the quotes, or they are wrong."""
+QUOTED = re.compile(rb'"[^"]*"')
+SPREADSHEETS = re.compile(rb'"?sep=[,;|\t]"?\r?(?=\n)', re.IGNORECASE)
+"""A first line that says the separator to spreadsheets, and is none of the table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +82,16 @@ def _utf8(path: Path) -> bytes:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path}, line {line} is not UTF-8: save the file as UTF-8") from error
-    return raw.removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in raw:
+        line = raw[: raw.index(b"\0")].count(b"\n") + 1
+        raise DataError(f"{path}, line {line} holds a byte of zero, as UTF-16 does: save the file as UTF-8")
+    raw = raw.removeprefix(b"\xef\xbb\xbf")
+    return SPREADSHEETS.sub(b"", raw, 1) if SPREADSHEETS.match(raw) else raw  # an empty line, so that lines count right
 
 
 def _delimiter(raw: bytes) -> str:
-    first = raw.lstrip(b"\r\n").split(b"\n", 1)[0].decode()
-    return max(",;\t|", key=first.count)
+    first = QUOTED.sub(b"", raw[: 2**16].lstrip(b"\r\n")).split(b"\n", 1)[0]
+    return max(",;\t|", key=lambda sign: first.count(sign.encode()))
 
 
 def _header(path: Path, raw: bytes, delimiter: str) -> tuple[int, list[str]]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Table = dict[str, np.ndarray]
 """Column name -> values [N]: float64 (number, missing is NaN), str (category, "") or datetime64[D] (date, NaT)."""
 
-MISSING = ("na", "n/a", "#n/a", "nan", "null", "none", "?")
+MISSING = ("na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "\\n", "none", "?", "-", "--")
 EXAMPLE = {"number": "12.5", "date": "2017-08-31"}
 
 
@@ -259,7 +259,8 @@ def _values(file: CsvFile, name: str, text: "pa.ChunkedArray", column: Column) -
     if (wrong := ~own.of(fits, True)).any():
         form = EXAMPLE[column.kind] if str(column) == column.kind else str(column)
         place = _cell(file, int(wrong.argmax()), name)
-        raise DataError(f"{place} is no {column.kind} such as {form}; correct it or empty it")
+        advice = "correct it, empty it, or name it in --data.missing if it stands for nothing known"
+        raise DataError(f"{place} is no {column.kind} such as {form}; {advice}")
     return own.of(values, np.nan if number else "NaT")
 
 

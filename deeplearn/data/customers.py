@@ -9,6 +9,7 @@ A customer who did not buy before the cut is not known then, and so not describe
 items) lower what was spent and bought, and are no purchases; a return of exactly what was bought undoes that purchase.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,15 +21,18 @@ from jaxtyping import Float, Int
 from deeplearn.data import csvtable
 from deeplearn.data.csvfile import read_header, where
 from deeplearn.data.csvtable import Kind, Reading, Schema, Table, kind, missing, require
-from deeplearn.errors import DataError, note
+from deeplearn.data.findings import findings
+from deeplearn.errors import ConfigError, DataError, note
 
 FEATURES = ("purchases", "days since last", "days since first", "spend", "items")
 """What is known of each customer: frequency, recency, tenure, monetary value (Hughes, 1994) and items bought."""
 WEEK = np.timedelta64(7, "D")
 EVENTS: dict[str, Kind] = {"customer": "category", "date": "date", "amount": "number", "items": "number"}
 """Columns of a file of purchases; `items` may be missing."""
-STRAY = 0.5, 0.01
-"""A gap of this share of the time is no pause of the shop where so few purchases lie behind it: a date is wrong."""
+STRAY = 0.5
+"""A gap of this share of the time, and of a year, is no pause of the shop: the dates behind it are wrong."""
+BUYER = re.compile("customer|client|user|member|buyer|account", re.IGNORECASE)
+"""What people call the one who buys."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +96,13 @@ class Purchases:
         return np.bincount(self.customer, self.amount, len(self.names))
 
 
-def holds_purchases(path: str | Path) -> bool:
+def holds_purchases(path: str | Path, how: Reading | None = None) -> bool:
     """Whether a file holds purchases, by its columns; else it holds a table with one row a customer.
 
     Raises:
         DataError: the columns are those of purchases but for capitals.
     """
-    header = read_header(path)
+    header = _header(path, how)
     alike = {name.casefold(): name for name in header}
     purchases = {"customer", "date", "amount"} <= alike.keys()
     meant = [name for name in (EVENTS if purchases else ["customer"]) if name in alike and name not in header]
@@ -108,29 +112,49 @@ def holds_purchases(path: str | Path) -> bool:
     return purchases
 
 
-def read_purchases(path: str | Path, how: Reading | Schema | None = None) -> tuple[Purchases, Schema]:
+def read_purchases(
+    path: str | Path, how: Reading | Schema | None = None, *, say: bool = True
+) -> tuple[Purchases, Schema]:
     """(purchases from a CSV file with the columns customer, date, amount and, if you like, items; how it was read).
 
     Args:
         how: knobs, or how another file was read that this one is like.
+        say: note on standard error what is left out and what are returns.
 
     Raises:
         DataError: a column or a cell is missing or holds something else, or a date cannot be; names file and line.
+        ConfigError: a column that is needed is dropped.
     """
-    header = read_header(path)
+    header, dropped = _header(path, how), how.drop if isinstance(how, Reading) else ()
     require(dict.fromkeys(header), ("customer", "date", "amount"), path)
+    if needed := {"customer", "date", "amount"} & {*dropped}:
+        raise ConfigError(f"data.drop leaves out {min(needed)!r}, without which there are no purchases; take it back")
+    kinds = {name: kind for name, kind in EVENTS.items() if name in header and name not in dropped}
     unused = [name for name in header if name not in EVENTS]
-    table, schema = _read(path, how, EVENTS, EVENTS, unused)
+    table, schema = _read(path, how, kinds, kinds, unused)
     customer, day, amount = (table[name] for name in ("customer", "date", "amount"))
-    _refuse_dates(day, path)
+    _refuse_future(day, path)
+    if not isinstance(how, Schema):
+        _refuse_stray(day, path)
     items = table.get("items", np.where(amount < 0, -1.0, 1.0))
     found = purchases_of(customer=customer, day=day, amount=amount, items=items, name=str(path))
-    if returned := int(found.returned.sum()):
+    if say and (returned := int(found.returned.sum())):
         undone = (len(day) - len(found.settled().day)) // 2
         note(f"note: {returned} of {len(day)} rows are returns, of which {undone} undo a purchase of the same amount")
-    if unused:
-        note(f"note: {path}: {', '.join(unused)} say nothing of a purchase and are left out")
+    if say and (left := [name for name in unused if name not in dropped]):
+        note(f"note: {path}: {', '.join(left)} say nothing of a purchase and are left out")
     return found, schema
+
+
+def _header(path: str | Path, how: Reading | Schema | None) -> list[str]:
+    """The names of the columns, a date in place of the three that it is made of."""
+    if isinstance(how, Schema):
+        joined = how.joined
+    else:
+        made = (text.partition("=")[::2] for text in (how.dates if how else ()))
+        joined = {name: [part.strip() for part in form.split(",")] for name, form in made if "%" not in form}
+    parts = {part for own in joined.values() for part in own}
+    return [name for name in read_header(path) if name not in parts] + list(joined)
 
 
 def _read(
@@ -147,20 +171,24 @@ def _read(
     return csvtable.read_table(path, replace(reading, drop=tuple({*reading.drop, *unused})), kinds, complete)
 
 
-def _refuse_dates(day: np.ndarray, path: str | Path) -> None:
-    """Raises DataError, with the line, where a purchase lies in the future or far from all others."""
+def _refuse_future(day: np.ndarray, path: str | Path) -> None:
+    """Raises DataError, with the line, where a purchase lies in the future."""
     if (future := day > np.datetime64("today") + np.timedelta64(1, "D")).any():  # it may be tomorrow elsewhere
         row = int(future.argmax())
         raise DataError(f"{where(path, row)}: {day[row]} lies in the future; correct the date or remove the line")
+
+
+def _refuse_stray(day: np.ndarray, path: str | Path) -> None:
+    """Raises DataError, with the line, where purchases lie far from most: what comes first could not foretell them."""
     days = np.sort(day)
     gap = np.diff(days)
-    if len(gap) and gap.max() > STRAY[0] * (days[-1] - days[0]) and gap.max() > 52 * WEEK:
+    if len(gap) and gap.max() > STRAY * (days[-1] - days[0]) and gap.max() > 52 * WEEK:
         early = day < days[gap.argmax() + 1]
         lone = early if early.mean() < 0.5 else ~early
-        if lone.sum() <= max(1, STRAY[1] * len(day)):
-            row = int(lone.argmax())
-            years = int(gap.max() / WEEK / 52)
-            raise DataError(f"{where(path, row)}: {day[row]} lies {years} year(s) from all other purchases; correct it")
+        row, years = int(lone.argmax()), int(gap.max() / WEEK / 52)
+        lie = f"and {lone.sum() - 1} more lie" if lone.sum() > 1 else "lies"
+        place = f"{where(path, row)}: {day[row]}"
+        raise DataError(f"{place} {lie} {years} year(s) from all other purchases; correct or remove it")
 
 
 def purchases_of(customer: np.ndarray, **columns: Any) -> Purchases:
@@ -223,7 +251,7 @@ def weekly(purchases: Purchases, cut: np.datetime64, weeks: int) -> Float[np.nda
 
 
 def read_features(
-    path: str | Path, how: Reading | Schema | None = None
+    path: str | Path, how: Reading | Schema | None = None, *, say: bool = True
 ) -> tuple[list[str], list[str], np.ndarray, Schema]:
     """(names [N], columns [F], values [N, F], how it was read) of a CSV file with one row a customer.
 
@@ -231,22 +259,43 @@ def read_features(
 
     Args:
         how: knobs, or how another file was read, which says the columns.
+        say: note on standard error what is left out and what looks odd.
 
     Raises:
-        DataError: a column is missing or is not of numbers, or a cell is empty.
+        DataError: a column is missing or is not of numbers, a cell is empty, or a customer has several rows.
     """
-    table, schema = _read(path, how, {"customer": "category"} if "customer" in read_header(path) else {}, (), ())
+    kinds: dict[str, Kind] = {"customer": "category"} if "customer" in read_header(path) else {}
+    table, schema = _read(path, how, kinds, kinds, ())
+    _refuse_several(table, path)
     columns = [name for name, values in table.items() if kind(values) == "number"]
     if not columns:
         raise DataError(f"{path} has no column of numbers beside customer: add what is known of each customer")
     for name in columns:
         if (gone := missing(table[name])).any():
             raise DataError(f"{where(path, gone.argmax())} has no {name!r}: fill it in or remove the line")
+    said = [] if isinstance(how, Schema) else findings({name: table[name] for name in columns})
     if left := [name for name in table if name not in columns and name != "customer"]:
-        note(f"note: {path}: {', '.join(left)} hold no numbers and are left out")
+        said.append(f"{path}: {', '.join(left)} hold no numbers and are left out")
+    if any(kind(values) == "date" for values in table.values()):
+        said.append(f"{path}: each row is taken for a customer; purchases would have columns customer, date, amount")
+    for sentence in said if say else ():
+        note(f"note: {sentence}")
     values = np.stack([table[name] for name in columns], axis=1)
     names = table["customer"].tolist() if "customer" in table else [str(row) for row in range(1, len(values) + 1)]
     return names, columns, values, schema.only([*columns, "customer"])
+
+
+def _refuse_several(table: Table, path: str | Path) -> None:
+    """Raises DataError, with the line, where a customer has several rows: those are purchases, or a mistake."""
+    dated = any(kind(values) == "date" for values in table.values())
+    for name in (name for name in table if name == "customer" or (dated and BUYER.search(name))):
+        _, first = np.unique(table[name], return_index=True)
+        again = np.setdiff1d(np.flatnonzero(~missing(table[name])), first)
+        if len(again):
+            raise DataError(
+                f"{where(path, again[0])} has a {name!r} of a line before; give one row a customer, "
+                "or call the columns of purchases customer, date, amount"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

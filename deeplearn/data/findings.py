@@ -1,5 +1,7 @@
 """What a user should know of a table before a model learns from it; nothing is decided here, and nothing left out."""
 
+from collections.abc import Collection
+
 import numpy as np
 from jaxtyping import Float
 
@@ -12,14 +14,19 @@ UNIQUE = 0.95
 """Share of different values from which whole numbers or names look like those of the rows."""
 PERFECT = 0.99
 """Share of the target's variance from which a single column is suspected to be another form of it."""
+OFTEN = 20
+"""Rows from which the mean target of a number is compared with that of the next number, and such numbers at least."""
+NEIGHBOURS = 0.3
+"""Correlation of the mean targets of neighbouring numbers, below which they are rather names."""
 
 
-def findings(table: Table, target: Float[np.ndarray, "N"] | None = None) -> list[str]:
+def findings(table: Table, target: Float[np.ndarray, "N"] | None = None, sure: Collection[str] = ()) -> list[str]:
     """One sentence for each column that is not what it seems, or of no use.
 
     Args:
         table: features.
         target: what is to be predicted from them.
+        sure: columns of which the user has said what they are.
     """
     found = []
     for name, values in table.items():
@@ -29,8 +36,13 @@ def findings(table: Table, target: Float[np.ndarray, "N"] | None = None) -> list
             found.append(f"{name} is the same in all rows where it is known, so it is left out")
         elif kind(values) != "date" and len(levels) >= UNIQUE * len(values) and _whole(levels):
             found.append(f"{name} differs from row to row like a number of the rows: --data.drop {name} if it is one")
-        elif kind(values) == "category":
+        elif kind(values) == "category" and name not in sure:
             found += _of_names(name, levels, count)
+        elif target is not None and kind(values) == "number" and name not in sure and scattered(values, target):
+            found.append(
+                f"{name} tells much of the target, but like a name, since neighbouring numbers have nothing in common: "
+                f"--data.category {name} if it is one"
+            )
         if target is not None and len(levels) > 1 and (share := explained(values, target)) > PERFECT:
             found.append(
                 f"{name} alone tells the target nearly exactly ({share:.1%} of its ranks): --data.drop {name} if it is "
@@ -45,9 +57,7 @@ def explained(values: np.ndarray, target: Float[np.ndarray, "N"]) -> float:
     Numbers and dates are cut into at most a hundred groups at quantiles, rare names make one group. Of ranks, since a
     single row far off would hide another form of the target.
     """
-    gone = missing(values)
-    _, place, count = np.unique(target, return_inverse=True, return_counts=True)
-    target = (np.cumsum(count) - (count - 1) / 2)[place]
+    gone, target = missing(values), _ranks(target)
     if kind(values) == "category":
         _, group, count = np.unique(values, return_inverse=True, return_counts=True)
         group = np.where(count[group] < RARE, len(count), group)
@@ -60,6 +70,27 @@ def explained(values: np.ndarray, target: Float[np.ndarray, "N"]) -> float:
         return 0.0
     within = ((target - (np.bincount(group, target) / count)[group]) ** 2).sum() / (len(target) - len(count))
     return float(1 - within / target.var(ddof=1))
+
+
+def scattered(values: Float[np.ndarray, "N"], target: Float[np.ndarray, "N"]) -> bool:
+    """Whether whole numbers tell much of the target, and each says nothing of the next: an agent's, not a price's."""
+    known = ~missing(values)
+    levels, place, count = np.unique(values[known], return_inverse=True, return_counts=True)
+    often = count >= OFTEN
+    if often.sum() < OFTEN or not _whole(levels):
+        return False
+    ranks = _ranks(target)[known]
+    mean = np.bincount(place, ranks) / count
+    within = np.bincount(place, (ranks - mean[place]) ** 2)[often] / (count[often] - 1)
+    mean, noise = mean[often], float((within / count[often]).mean())
+    spread = float(mean.var())  # of which chance makes as much as the noise
+    return spread > 5 * noise and np.corrcoef(mean[:-1], mean[1:])[0, 1] < NEIGHBOURS * (1 - noise / spread)
+
+
+def _ranks(values: Float[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
+    """From 1; equal ones share their mean."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[place]
 
 
 def _of_names(name: str, levels: np.ndarray, count: np.ndarray) -> list[str]:

@@ -18,19 +18,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from deeplearn.data import layout
 from deeplearn.data.images import Images, Splits
-from deeplearn.data.inputs import below, expanded, hidden
+from deeplearn.data.inputs import below, expanded
 from deeplearn.data.source import Records
 from deeplearn.data.split import stratified
 from deeplearn.errors import DataError, note
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm"}
-SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
-"""What people call the folders of a split, in any case."""
 GREY = {"1", "L", "LA", "I;16"}
 DEPTHS = 8, 12, 16
 """Bits of grey that files hold in more than they need, such as 12 of an X-ray in 16."""
@@ -113,13 +108,15 @@ class Folder(NamedTuple):
         return sum(map(len, self)) > EAGER
 
 
-def folder(path: str | Path, size: tuple[int, int], channels: int | None = None, seed: int = 0) -> Splits:
+def folder(
+    path: str | Path, size: tuple[int, int], channels: int | None = None, seed: int = 0, *, say: bool = True
+) -> Splits:
     """All images below `path` as uint8 [N, H, W, C]; any suffix, size and colour mode may be mixed.
 
     Raises:
         DataError: as `files`, or an image cannot be read.
     """
-    return decoded(files(path, size, channels, seed))
+    return decoded(files(path, size, channels, seed, say=say))
 
 
 def decoded(parts: Folder) -> Splits:
@@ -135,7 +132,9 @@ def decoded(parts: Folder) -> Splits:
     return splits
 
 
-def files(path: str | Path, size: tuple[int, int], channels: int | None = None, seed: int = 0) -> Folder:
+def files(
+    path: str | Path, size: tuple[int, int], channels: int | None = None, seed: int = 0, *, say: bool = True
+) -> Folder:
     """The image files below `path` in three parts.
 
     Without folders for them, a stratified fifth is the test, and a fifth of the other images the validation. What is
@@ -145,17 +144,18 @@ def files(path: str | Path, size: tuple[int, int], channels: int | None = None, 
         size: (H, W) that every image is stretched to.
         channels: 1 grey or 3 colour; None takes grey if every file is grey.
         seed: draws the splits.
+        say: what is left out.
 
     Raises:
         DataError: names the folder or file that is missing, has fewer than two classes, too few images in a class, or
             is no image.
     """
     root = Path(path)
-    given = _parts(root)
-    classes = _classes(given.get("train", root))
+    given = layout.parts(root, say)
+    classes = layout.classes(given.get("train", root))
     # A class gives at least one image to every split that is still to be made.
     least = {"": 3, "train": 4 - len(given), "validation": 1, "test": 1}
-    listed = {name: _listed(place, classes, least[name]) for name, place in given.items()}
+    listed = {name: _listed(place, classes, least[name], say) for name, place in given.items()}
     if channels is None:
         every = [file for own in listed.values() for file, _ in own]
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -182,7 +182,7 @@ def labelled(path: str | Path, size: tuple[int, int], channels: int | None = Non
 
 def listing(path: str | Path, least: int = 1) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
     """(names of the class folders, (file, label) of every image): the rows of `labelled`."""
-    classes = _classes(Path(path))
+    classes = layout.classes(Path(path))
     return classes, _listed(Path(path), classes, least)
 
 
@@ -244,48 +244,14 @@ def _eight_bits(grey: np.ndarray) -> np.ndarray:
     return (grey >> (depth - 8)).astype(np.uint8)
 
 
-def _parts(root: Path) -> dict[str, Path]:
-    """The folders of the user's own split by what they are, or the root alone."""
-    places = _folders(root)
-    named = {name: [place for place in places if place.name.casefold() in known] for name, known in SPLITS.items()}
-    found = {name: own[0] for name, own in named.items() if own}
-    if len(found) < 2 or not any(_folders(place) for place in found.values()):
-        return {"": root}
-    if twice := [own for own in named.values() if len(own) > 1]:
-        raise DataError(f"{twice[0][0]} and {twice[0][1]} are both there; join them or take one away")
-    if "train" not in found:
-        raise DataError(f"{root} holds {' and '.join(place.name for place in found.values())}, but no train; add it")
-    if others := [place.name for place in places if place not in found.values()]:
-        note(f"{root}: left out {', '.join(others)}, beside a split")
-    made = [name for name in SPLITS if name not in found]
-    if made:
-        note(f"{root}: a fifth of {found['train'].name} is the {made[0]} part")
-    return found
-
-
-def _folders(root: Path) -> list[Path]:
-    """The visible folders in a folder, sorted by name."""
-    if not root.is_dir():
-        raise DataError(f"there is no folder {root}; give one that holds a folder of images for each class")
-    return sorted(place for place in root.iterdir() if place.is_dir() and not hidden(place.name))
-
-
-def _classes(root: Path) -> tuple[str, ...]:
-    names = [place.name for place in _folders(root)]
-    if len(names) < 2:
-        found = f"one class only, {names[0]!r}" if names else "no class folders"
-        raise DataError(f"{root} holds {found}; put the images of each of two or more classes into {root}/CLASS/")
-    return tuple(names)
-
-
-def _listed(root: Path, classes: tuple[str, ...], least: int) -> list[tuple[Path, int]]:
+def _listed(root: Path, classes: tuple[str, ...], least: int, say: bool = True) -> list[tuple[Path, int]]:
     """(file, label) of every image, in the order of class and name."""
-    if unknown := set(_classes(root)) - set(classes):
+    if unknown := set(layout.classes(root)) - set(classes):
         raise DataError(f"{root} has the class {min(unknown)!r}, which has no training images; add some or remove it")
     label = {name: place for place, name in enumerate(classes)}
-    inside = [(file, file.relative_to(root).parts[0]) for file in below(root, SUFFIXES)]
+    inside = [(file, file.relative_to(root).parts[0]) for file in below(root, SUFFIXES, say=say)]
     found = [(file, label[name]) for file, name in inside if name in label]
-    if outside := len(inside) - len(found):
+    if say and (outside := len(inside) - len(found)):
         note(f"{root}: left out {outside} image(s) outside of the class folders")
     count = Counter(place for _, place in found)
     for name, place in label.items():

@@ -4,7 +4,8 @@ A pair is (source, target), two lines of text. The vocabulary is one for both si
 (Kudo & Richardson, 2018) from the training side only.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +54,9 @@ def lines_of(content: bytes, name: str | Path) -> list[str]:
     Raises:
         DataError: it is not UTF-8; names the line.
     """
+    if b"\0" in content:
+        line = content[: content.index(b"\0")].count(b"\n") + 1
+        raise DataError(f"{name}, line {line}: holds a byte of zero, as UTF-16 does; save the file as UTF-8.")
     lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")  # a byte-order mark is not text
     decoded = []
     for number, line in enumerate(lines, 1):
@@ -64,6 +68,14 @@ def lines_of(content: bytes, name: str | Path) -> list[str]:
                 f"convert it first, for example with `iconv -f latin1 -t utf-8`."
             ) from error
     return decoded[:-1] if decoded[-1] == "" else decoded
+
+
+def sentences(inputs: Iterable[str]) -> list[str]:
+    """The lines of what is a file, and what is none as it is. Raises DataError as `read_lines`."""
+    found = []
+    for given in inputs:  # a long sentence is an error to Path.is_file
+        found += read_lines(Path(given)) if os.path.isfile(given) else [given]  # noqa: PTH113
+    return found
 
 
 def read_pairs(source: Path, target: Path) -> list[Pair]:

@@ -42,6 +42,11 @@ def read(cells, **knobs):
         (["950", "1.200", "12.500"], [950, 1200, 12500]),
         (["$1,234.50", "-$12", "$-3"], [1234.5, -12, -3]),
         (["12,50 €", "1.200,00 €"], [12.5, 1200]),
+        (["12,50\xa0€", "1.200,00\u202f€"], [12.5, 1200]),  # as spreadsheets write it
+        (["12,-", "5.--", "7,50"], [12, 5, 7.5]),
+        (["12.50-", "3"], [-12.5, 3]),
+        (["Rs. 12", "Rs. 1,200.50"], [12, 1200.5]),
+        (["EUR12", "EUR 13.5"], [12, 13.5]),
         (["EUR 12", "EUR 13.5"], [12, 13.5]),
         (["12%", "5 %"], [12, 5]),
         (["85 m2", "12.5 m2"], [85, 12.5]),
@@ -92,6 +97,7 @@ def test_dates_written_by_the_standard_library_come_back(days, form, short):
         (["2024-03-01T00:00:00Z"], "2024-03-01"),
         (["1 March 2024", "2 Sept. 2024"], "2024-03-01"),
         (["5/5/2024"], "2024-05-05"),
+        (["20240301", "20241231"], "2024-03-01"),
     ],
 )
 def test_dates_as_people_write_them(cells, day):
@@ -148,6 +154,8 @@ def test_all_but_a_few_cells_decide_and_the_few_do_not_fit():
 def test_plain_numbers_are_plain():
     assert is_plain(pa.chunked_array([["1", None, "2.5"], ["-1e3"]]))
     assert is_plain(pa.chunked_array([["1.234", "2.567"]])) is False  # open
+    assert is_plain(pa.chunked_array([["20240301", None]])) is False  # a day
+    assert is_plain(pa.chunked_array([["20240301", "20249901"]]))
     for odd in ("inf", "nan", "1e400", "0x10", "007"):
         assert not is_plain(pa.chunked_array([["1", odd]]))
 

@@ -65,6 +65,9 @@ NUMBERS = "area,price\n" + "".join(f"{i},{i}\n" for i in range(20))
         ('a,b\n"x\u2028y",1\n1\n', "line 3"),  # other separators of Unicode do not
         ('a,b\n1,"x\n', "check the quotes"),
         (b"a,b\n1,\xe9\n", "line 2 is not UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16"), "line 1 is not UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "line 1 holds a byte of zero"),
+        ("a,b\n" + "1,2\n" * 20 + "1,#REF!\n", "line 22: '#REF!' in column 'b' is no number.*--data.missing"),
         ("a,a\n1,2\n", "line 1 has two columns named"),
     ],
 )
@@ -101,6 +104,8 @@ def test_a_wrong_name_in_capitals_is_recognised(tmp_path):
         ('a,b\n1,5" disk\n', ['5" disk']),
         ("a|b\n1| x \n", ["x"]),
         ("\n\na,b\n\n1,x\n\n", ["x"]),
+        ("sep=;\na;b\n1,5;x\n", ["x"]),  # for spreadsheets
+        ('"a;m;n",b\n1,x\n', ["x"]),  # signs within quotes separate nothing
         ("a,b\r1,x\r2,y\r", ["x", "y"]),
         ('"a\nz",b\n1,"x\ny"\n2,z', ["x\ny", "z"]),
         ("a,b\n1," + "x" * 2_000_000 + "\n2,y\n", ["x" * 2_000_000, "y"]),
@@ -125,6 +130,12 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path, rows):
     good = 'Adler,"two\nlines",1\n\n' * rows
     with pytest.raises(DataError, match=rf"line {1 + 3 * rows + 1}: 'many'"):
         read_csv(write(tmp_path, f"a,b,c\n{good}Adler,x,many\n"), {"c": "number"})
+
+
+def test_what_programs_write_for_nothing_known_is_nothing_known(tmp_path):
+    words = ["", "NA", "nan", "NULL", "None", "?", "-", "--", "<NA>", "NaT", r"\N", "#N/A"]
+    found = read_csv(write(tmp_path, "a,b\n" + "".join(f"{word},1\n" for word in words) + "2.5,1\n"))["a"]
+    assert np.isnan(found[:-1]).all() and found[-1] == 2.5
 
 
 COMMA = "area;kind;price\n" + "".join(f"{i},{i % 9 + 1};{'room' if i % 2 else 'flat'};{i}.25\n" for i in range(60))

@@ -9,7 +9,8 @@ import pytest
 from deeplearn.config import from_json, to_json
 from deeplearn.data import customers
 from deeplearn.data.csvtable import Reading
-from deeplearn.errors import DataError
+from deeplearn.data.doors import customers as door
+from deeplearn.errors import ConfigError, DataError
 
 SHOP = """customer;date;amount;items
 ann;2024-01-01;10.5;1
@@ -127,6 +128,7 @@ def test_tables_of_features(tmp_path, capsys):
         ("Customer,Date,Amount,Items", "Customer, Date, Amount, Items; did you mean customer, date, amount, items"),
         ("customer,DATE,amount", "DATE; did you mean date"),
         ("Customer,age", "Customer; did you mean customer"),
+        ("customer,y,m,d,amount", False),
     ],
 )
 def test_purchases_are_known_by_their_columns(tmp_path, header, found):
@@ -197,6 +199,54 @@ def test_without_purchases_that_were_undone_nothing_else_changes():
 def test_dates_that_cannot_be_are_refused_with_their_line(tmp_path, date, message):
     with pytest.raises(DataError, match=message):
         customers.read_purchases(write(tmp_path, SHOP.replace("2024-01-20", date)))
+
+
+def test_many_dates_that_stand_for_none_are_no_past_to_learn_from(tmp_path):
+    text = "customer,date,amount\n" + "".join(f"{i},2024-{1 + i % 12:02}-03,5\n" for i in range(40))
+    path = write(tmp_path, text + "1,1970-01-01,5\n" * 9)
+    with pytest.raises(DataError, match=r"line 42: 1970-01-01 and 8 more lie 5\d year"):
+        customers.read_purchases(path)
+    _, schema = customers.read_purchases(write(tmp_path, text))
+    path = write(tmp_path, "customer,date,amount\n1,2020-01-01,5\n1,2024-01-01,5\n")
+    assert len(customers.read_purchases(path, schema)[0].day) == 2  # to predict from; one may come back late
+
+
+def test_a_date_of_three_columns_makes_purchases_too(tmp_path):
+    path = write(tmp_path, "customer,y,m,d,amount\nann,2024,3,1,5\nbob,2024,March,2,6\n")
+    how = Reading(dates=("date=y, m, d",))
+    assert customers.holds_purchases(path, how)
+    shop, schema = customers.read_purchases(path, how)
+    assert shop.day.astype(str).tolist() == ["2024-03-01", "2024-03-02"]
+    assert customers.read_purchases(path, schema)[0].day.tolist() == shop.day.tolist()
+
+
+def test_purchases_under_other_names_are_not_taken_for_customers(tmp_path):
+    text = "CustomerID,InvoiceDate,Total\n" + "".join(f"{i % 9},2024-03-{1 + i % 28:02},{i}\n" for i in range(40))
+    with pytest.raises(DataError, match=r"line 11 has a 'CustomerID' of a line before.*customer, date, amount"):
+        customers.read_features(write(tmp_path, text))
+    with pytest.raises(DataError, match="line 3 has a 'customer' of a line before"):
+        customers.read_features(write(tmp_path, "customer,age\nann,30\nann,40\n"))
+
+
+def test_numbers_of_the_rows_among_features_are_named(tmp_path, capsys):
+    text = "client,age\n" + "".join(f"{1000 + i},{20 + i % 9}\n" for i in range(40))
+    customers.read_features(write(tmp_path, text))
+    assert "--data.drop client" in capsys.readouterr().err
+    customers.read_features(write(tmp_path, text), say=False)
+    assert not capsys.readouterr().err
+
+
+def test_what_is_needed_cannot_be_dropped_and_items_can(tmp_path):
+    path = write(tmp_path, SHOP)
+    with pytest.raises(ConfigError, match=r"data\.drop leaves out 'amount'"):
+        customers.read_purchases(path, Reading(drop=("amount",)))
+    assert (customers.read_purchases(path, Reading(drop=("items",)))[0].items == 1).all()
+
+
+def test_without_a_purchase_in_the_past_nothing_can_be_grouped(tmp_path):
+    text = "customer,date,amount\n" + "".join(f"{i % 9},2024-{1 + i % 12:02}-03,-{i + 1}\n" for i in range(40))
+    with pytest.raises(DataError, match="holds no purchase before 2024-06"):
+        door.load(door.Data(path=write(tmp_path, text)))
 
 
 def test_scaling_survives_json_and_a_users_file(tmp_path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deeplearn.data.findings import explained, findings
+from deeplearn.data.findings import explained, findings, scattered
 
 
 def table(size=400, seed=0):
@@ -48,6 +48,20 @@ def test_another_form_of_the_target_is_named():
     columns["level"] = np.array([f"level {int(p)}" for p in columns["rank"]])
     named = {sentence.split()[0] for sentence in findings(columns, price) if "afterwards" in sentence}
     assert named == {"dollars", "rank", "level"}
+
+
+def test_numbers_that_are_names_are_told_from_amounts():
+    rng = np.random.default_rng(0)
+    agents, discount = rng.permutation(500)[:60].astype(float), rng.normal(0, 20, 60)
+    drawn = rng.integers(0, 60, 6000)
+    price = 100 + discount[drawn] + rng.normal(0, 20, 6000)
+    agent = agents[drawn]
+    agent[::7] = np.nan
+    assert scattered(agent, price)
+    assert "--data.category agent" in next(s for s in findings({"agent": agent}, price))
+    assert not findings({"agent": agent}, price, sure=["agent"])
+    for amount in (drawn + price // 9, rng.integers(0, 60, 6000).astype(float), rng.uniform(0, 60, 6000)):
+        assert not scattered(amount, price)
 
 
 def test_explained_variance_of_groups_by_chance_is_about_zero():

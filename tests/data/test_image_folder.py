@@ -76,6 +76,9 @@ def layout(root, **counts):
         (dict(training=10, testing=5), [16, 4, 10]),
         (dict(train=10, val=5, test=4), [20, 10, 8]),
         (dict(TRAIN=10, dev=5, Testing=4), [20, 10, 8]),
+        (dict(training_set=10, test_set=5), [16, 4, 10]),
+        (dict(seg_train=10, seg_test=5), [16, 4, 10]),
+        (dict(trainset=10, valset=5, testset=4), [20, 10, 8]),
     ],
 )
 def test_folders_of_a_split_are_no_classes_whatever_they_are_called(tmp_path, capsys, counts, sizes):
@@ -90,6 +93,10 @@ def test_a_split_that_is_not_clear_is_refused(tmp_path):
         folder(layout(tmp_path / "a", train=5, val=5, validation=5), (4, 4))
     with pytest.raises(DataError, match="holds val and test, but no train"):
         folder(layout(tmp_path / "b", val=5, test=5), (4, 4))
+    with pytest.raises(DataError, match="holds evaluation and train, and each of them cat and dog"):
+        folder(layout(tmp_path / "d", train=5, evaluation=5), (4, 4))
+    with pytest.raises(DataError, match=r"one class only, 'train', .* did you mean .*train\?"):
+        folder(layout(tmp_path / "e", train=5), (4, 4))
     for name in ("train", "car", "ship"):  # vehicles
         for i in range(5):
             save(tmp_path / f"c/{name}/{i}.png")
@@ -112,6 +119,8 @@ def test_what_is_no_image_of_the_users_is_left_out_and_counted(pets, capsys):
     for a, b in zip(clean, splits, strict=True):
         np.testing.assert_array_equal(a.image, b.image)
     said = capsys.readouterr().err
+    folder(pets, (4, 4), say=False)
+    assert not capsys.readouterr().err
     assert "left out 1 .txt, 1 broken link(s), 5 hidden" in said and "1 image(s) outside of the class folders" in said
 
 
@@ -223,6 +232,8 @@ def test_transparent_is_white_and_exif_turns(tmp_path):
 def damage(pets, how):
     if how == "missing":
         return pets / "nowhere", r"there is no folder .*nowhere"
+    if how == "archive":
+        return pets / "cat/1.png", r"1\.png is a file; unpack it"
     if how == "no classes":
         return pets / "cat", r"cat holds no class folders"
     if how == "one class":
@@ -247,7 +258,17 @@ def damage(pets, how):
 
 
 @pytest.mark.parametrize(
-    "how", ["missing", "no classes", "one class", "empty class", "text as image", "truncated", "unknown test class"]
+    "how",
+    [
+        "missing",
+        "archive",
+        "no classes",
+        "one class",
+        "empty class",
+        "text as image",
+        "truncated",
+        "unknown test class",
+    ],
 )
 def test_mistakes_are_named(pets, how):
     path, message = damage(pets, how)

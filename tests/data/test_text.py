@@ -16,6 +16,7 @@ from deeplearn.data.text import (
     packed,
     read_pairs,
     rows,
+    sentences,
     similar_groups,
     train_tokenizer,
     without_near_duplicates,
@@ -78,6 +79,7 @@ def test_pairs_of_files_are_read_line_by_line(tmp_path):
         ("a\nb\n", "a\n", "2 lines but .* has 1"),
         ("a\n\nc\n", "a\nb\nc\n", "source, line 2: is empty"),
         ("a\nb\n", b"a\ncaf\xe9\n", r"target, line 2: not UTF-8 \(byte 0xe9 at column 4\).*iconv"),
+        ("a\nb\n", "a\nb\n".encode("utf-16-le"), "target, line 1: holds a byte of zero"),
         ("", "a\n", "source: is empty"),
     ],
 )
@@ -243,6 +245,15 @@ def test_one_line_is_what_a_line_feed_ends(tmp_path, letter):
         ("five", "fünf"),
     ]
     assert text.lines_of(f"one{letter}two\nthree\n".encode(), "-") == [f"one{letter}two", "three"]
+
+
+def test_files_stand_for_their_lines_and_sentences_for_themselves(tmp_path):
+    (tmp_path / "new.en").write_bytes(b"one two\r\nthree\n")
+    long = "a sentence may be longer than the name of a file " * 9
+    assert sentences(["hello", str(tmp_path / "new.en"), long]) == ["hello", "one two", "three", long]
+    with pytest.raises(DataError, match="is empty"):
+        (tmp_path / "none.en").write_bytes(b"")
+        sentences([str(tmp_path / "none.en")])
 
 
 def test_what_is_too_long_is_said_and_refused_where_it_is_most(capsys):

@@ -148,12 +148,12 @@ def hotel(tmp_path_factory):
     return config, folder, prices.main(config, Workspace(recipe=catalog.load("prices"), folder=folder))
 
 
-def test_rates_of_any_sign_are_learnt_in_their_own_unit(hotel):
+def test_rates_of_any_sign_are_learnt_and_judged_in_their_own_unit(hotel):
     config, folder, results = hotel
     assert "test/mape" not in results and "test/log_rmse" not in results and np.isfinite(results["test/coverage"])
     assert len(results["test/absolute_error"].values) == 100
     trained = of_fit(catalog.load("prices"), config, folder)
-    assert not trained.fitted.scale.log and trained.fitted.schema.joined.keys() == {"arrival"}
+    assert trained.fitted.scale.knee and trained.fitted.schema.joined.keys() == {"arrival"}
     rows = prices.apply(trained, [str(config.data.test)])
     assert np.mean([row["price"] for row in rows]) == pytest.approx(90, abs=60)
     assert "arrival_date_month" not in trained.asset("importance.json")
@@ -256,10 +256,13 @@ def test_competitors_learn(tmp_path, monkeypatch, capsys):
         assert f"{name}: the best of 2 settings on the inner split" in said
 
 
-@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize(("log", "low"), [(False, None), (True, None), (True, -3.0), (True, -300.0)])
 @pytest.mark.parametrize("reference", [None, "lead_days"])
-def test_the_scale_leads_back_to_the_price(log, reference):
+def test_the_scale_leads_back_to_the_price(log, low, reference):
     problem = load(Data(name="synthetic"))
+    if low is not None:  # a few are paid back, or half of them
+        few = np.arange(len(problem.price)) % (2 if low < -9 else 50) == 0
+        problem = problem._replace(price=np.where(few, low, problem.price))
     table = problem.table | {"lead_days": problem.table["lead_days"] + 1}
     problem = problem._replace(table=table, reference=reference)
     _, part = parts(problem, Data(name="synthetic"))

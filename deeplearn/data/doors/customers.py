@@ -14,7 +14,7 @@ from deeplearn.data.image_folder import SUFFIXES
 from deeplearn.data.inputs import TABLES, attempted, expanded
 from deeplearn.data.sets.cdnow import cdnow
 from deeplearn.data.sets.digits import digits, mnist5k
-from deeplearn.errors import ConfigError
+from deeplearn.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,16 +88,19 @@ class Examples:
         return {"image": lesson.before[rows], "after": lesson.after[rows]}
 
 
-def load(data: Data) -> Examples:
+def load(data: Data, *, say: bool = True) -> Examples:
     """The examples; all of them, since nothing is learnt from labels or from the later period.
+
+    Args:
+        say: note on standard error what was made of the user's file.
 
     Raises:
         DataError: a file cannot be read or is wrong; names the line.
     """
     if data.path is not None:
-        if customers.holds_purchases(data.path):
-            return _buyers(*customers.read_purchases(data.path, data))
-        _, columns, values, schema = customers.read_features(data.path, data)
+        if customers.holds_purchases(data.path, data):
+            return _buyers(*customers.read_purchases(data.path, data, say=say))
+        _, columns, values, schema = customers.read_features(data.path, data, say=say)
         scaling = customers.fit_scaling(columns, values, log=False, days=None, schema=schema)
         return Examples(name=str(data.path), image=_signal(scaling, values), scaling=scaling, values=values)
     if data.name == "cdnow" and data.tfds is None:
@@ -119,6 +122,8 @@ def _buyers(purchases: customers.Purchases, schema: Schema | None = None) -> Exa
     start, cut, end = customers.halves(purchases)
     past = purchases.between(start, cut)
     there = customers.known(past)
+    if not len(there):
+        raise DataError(f"{purchases.name} holds no purchase before {cut} that was not undone; give earlier ones")
     values = customers.describe(past.of(there), cut)
     days = int((cut - start).astype(int))
     scaling = customers.fit_scaling(customers.FEATURES, values, log=True, days=days, schema=schema)

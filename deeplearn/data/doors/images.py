@@ -54,14 +54,17 @@ class Pixels:
     """Names of the classes."""
 
 
-def load(data: Data, seed: int) -> Splits:
+def load(data: Data, seed: int, *, say: bool = True) -> Splits:
     """The images of data sets that fit in memory; the seed splits a folder that is not split, and chooses a fold.
+
+    Args:
+        say: what of a folder is left out.
 
     Raises:
         DataError: names the folder or file that is missing or cannot be read.
     """
     if data.path is not None:
-        return folder(data.path, _size(data), seed=seed)
+        return folder(data.path, _size(data), seed=seed, say=say)
     match data.name:
         case "digits":
             return digits(seed % 10 if data.shuffled else None)
@@ -125,7 +128,7 @@ def _decoded_late(data: Data, listed: Folder, *, batch: int, seed: int, choose: 
 
 def compared(data: Data, seed: int) -> Splits:
     """The images that classical competitors learn from and are judged on: own ones of 32 x 32 pixels at most."""
-    return load(replace(data, size=min(_size(data)[0], 32)) if data.path else data, seed)
+    return load(replace(data, size=min(_size(data)[0], 32)) if data.path else data, seed, say=False)
 
 
 def held_images(data: Data, seed: int, *, choose: bool, most: int) -> Images:
@@ -134,7 +137,7 @@ def held_images(data: Data, seed: int, *, choose: bool, most: int) -> Images:
         splits = load(data, seed)
         held = splits.validation if choose else splits.test
         return held.take(np.random.default_rng(seed).permutation(len(held.label))[:most])
-    listed = files(data.path, _size(data), seed=seed)
+    listed = files(data.path, _size(data), seed=seed, say=False)
     held = listed.validation if choose else listed.test
     return held.images(np.random.default_rng(seed).permutation(len(held))[:most])
 

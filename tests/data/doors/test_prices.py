@@ -5,7 +5,7 @@ import pytest
 from bookings import FLAGS, bookings
 
 from deeplearn.data.csvtable import kind
-from deeplearn.data.doors.prices import Data, copies, load, parts
+from deeplearn.data.doors.prices import Data, Part, copies, inner, load, parts
 from deeplearn.errors import ConfigError, DataError, DeeplearnError
 
 
@@ -32,7 +32,7 @@ def test_a_file_of_bookings_is_read_as_it_is(tmp_path, capsys):
     assert problem.dates[final.train].max() < problem.dates[final.held].min() and len(calibration) == 2
     said = capsys.readouterr().err
     assert "arrival: date of arrival_date_year, arrival_date_month, arrival_date_day_of_month, 2015-07-01 to" in said
-    assert "values of adr are not positive: errors count in its own unit" in said and "(--no-log)" in said
+    assert "values of adr are not positive: errors are reported in its own unit" in said
 
 
 def test_suspicions_about_bookings_are_said(tmp_path, capsys):
@@ -48,6 +48,13 @@ def test_suspicions_about_bookings_are_said(tmp_path, capsys):
     assert "note: booking differs from row to row" in said
     assert "rows are held out at random; --data.date reservation_status_date holds the future out" in said
     assert "note: hotel" not in said and "note: lead_time" not in said
+
+
+def test_inner_folds_hold_every_training_row_once():
+    part = Part(np.arange(0, 200, 2), np.arange(1, 200, 2))
+    trials = inner(part)
+    assert len(trials) == 3 and np.array_equal(np.sort(np.concatenate([one.held for one in trials])), part.train)
+    assert all(np.array_equal(np.sort(np.concatenate(one)), part.train) for one in trials)
 
 
 def test_a_test_file_of_the_user_is_the_test(tmp_path):
