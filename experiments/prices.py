@@ -10,7 +10,7 @@ Expected: hotels, the future held out, MAE 19.9 ± 0.7 EUR (boosted trees 19.3);
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -279,9 +279,10 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
     measure = "log_rmse" if config.data.folds and problem.price.min() > 0 else "mae"
     losses = ("squared_error",) if measure == "log_rmse" else competitors.LOSSES
     chosen, rows = (np.concatenate([part.held for part in own]) for own in (trials, tests))
-    pose = lambda part: competitors.posed(problem, part, fitted_on(config, seen(problem, part), part))  # noqa: E731
+    fits = {"logarithm": partial(fitted_on, config), "straight": partial(fitted_on, replace(config, log=False))}
+    scales = competitors.posings(problem, fits, trials, tests)
     loss = lambda price: scored(problem, chosen, price)[measure]  # noqa: E731
-    found = competitors.compared([*map(pose, trials)], [*map(pose, tests)], loss, losses)
+    found = competitors.compared(scales, loss, losses)
     return {
         name: {f"test/{measure}": value for measure, value in scored(problem, rows, price).items()}
         for name, price in found.items()

@@ -96,29 +96,56 @@ def posed(problem: Problem, part: Part, fitted: Fitted) -> Posed:
     return given, lambda value: np.asarray(scale.to_price(jnp.float32(value), jnp.float32(judged)))
 
 
+class Posing(NamedTuple):
+    """The lessons of one scale of the prices."""
+
+    trials: Sequence[Posed]
+    """How settings are compared."""
+    tests: Sequence[Posed]
+    """What is learnt in the best one."""
+
+
+def posings(
+    problem: Problem,
+    fits: Mapping[str, Callable[[Problem, Part], Fitted]],
+    trials: Sequence[Part],
+    tests: Sequence[Part],
+) -> dict[str, Posing]:
+    """Scale -> its lessons; `fits` say what is fitted before, in each of the scales."""
+    pose = lambda part, fit: posed(problem, part, fit(seen(problem, part), part))  # noqa: E731
+    return {
+        name: Posing([pose(part, fit) for part in trials], [pose(part, fit) for part in tests])
+        for name, fit in fits.items()
+    }
+
+
 def compared(
-    trials: Sequence[Posed],
-    tests: Sequence[Posed],
-    loss: Callable[[np.ndarray], float],
-    losses: Sequence[str] = LOSSES,
+    scales: Mapping[str, Posing], loss: Callable[[np.ndarray], float], losses: Sequence[str] = LOSSES
 ) -> dict[str, np.ndarray]:
     """Competitor -> its prices of the held rows of all tests, in the setting whose prices of all trials lose least.
 
     Args:
-        trials: how settings are compared.
-        tests: what is learnt in the best one.
+        scales: of the prices, of which every setting takes one; the first is the usual.
         loss: of the prices of the held rows of all trials.
         losses: what trees may make small: squared errors alone where the loss is their mean.
     """
 
     def priced(one: Competitor, setting: Setting, lessons: Sequence[Posed], few: bool) -> np.ndarray:
-        return np.concatenate([meant(predicted(one, setting, lesson, few=few)) for lesson, meant in lessons])
+        own = {key: value for key, value in setting.items() if key != "scale"}
+        return np.concatenate([meant(predicted(one, own, lesson, few=few)) for lesson, meant in lessons])
 
     found = {}
     for name, one in competitors(losses).items():
-        best = search(name, one.space, lambda setting, one=one: loss(priced(one, setting, trials, few=True)))
-        found[name] = priced(one, best.setting, tests, few=False)
+        tried = lambda s, one=one: loss(priced(one, s, scales[s["scale"]].trials, few=True))  # noqa: E731
+        best = search(name, _scaled(one.space, [*scales]), tried).setting
+        found[name] = priced(one, best, scales[best["scale"]].tests, few=False)
     return found
+
+
+def _scaled(space: Space, scales: Sequence[str]) -> Space:
+    """Settings that say a scale, too."""
+    usual = {**space.usual, "scale": scales[0]}
+    return Space(usual, lambda rng: {**space.draw(rng), "scale": str(rng.choice(scales))})
 
 
 def predicted(one: Competitor, setting: Setting, lesson: Lesson, *, few: bool = False) -> Float[np.ndarray, "M"]:

@@ -93,7 +93,7 @@ class Scale:
     reference: str | None
     """The column whose price is the unit."""
     log: bool
-    knee: float | None
+    knee: float | None = None
     """Where some prices are not positive: arsinh(price / knee) is a logarithm beyond, and straight about zero."""
     center: float
     scale: float
