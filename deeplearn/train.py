@@ -20,7 +20,7 @@ from deeplearn.lock import locked
 from deeplearn.loop import fit
 from deeplearn.metrics import Drawn, Each, Results
 from deeplearn.record import fitfile, seal
-from deeplearn.record.folder import Result, open_run, run_folder, withdraw, write_result
+from deeplearn.record.folder import Result, before, open_run, run_folder, withdraw, write_result
 from deeplearn.record.statistics import Paired, interval, paired
 from deeplearn.trained import Trained, head_of, home, of_fit, recipe_of
 from deeplearn.workspace import Workspace, evaluate_stored
@@ -45,12 +45,13 @@ def _train(recipe: Recipe, config: Run, folder: Path, source: bytes | None) -> N
     start = time.perf_counter()
     _refuse_other_knobs(config)
     experiment = recipe.experiment(config) if recipe.main is None else None
+    earlier = before(folder)
     open_run(folder, replace(config, workdir=None), recipe.name, source)  # A folder may be moved.
     _say(f"run folder: {folder}")
     try:
         found = _split(_results(recipe, config, folder, experiment))
     except DeeplearnError:
-        withdraw(folder)  # Knobs that never trained anything must not stand against the corrected command.
+        withdraw(folder, earlier)  # A command that trained nothing leaves no trace in the folder, new or old.
         raise
     seconds = time.perf_counter() - start
     if jax.process_index() > 0:

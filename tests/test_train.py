@@ -69,6 +69,21 @@ def test_other_knobs_are_refused_before_anything_is_loaded(together, recipe):
         train.train(replace(recipe, experiment=loaded), other)
 
 
+def test_a_command_on_other_data_is_refused_and_changes_no_byte(together, recipe):
+    """Also of what says how the run was started: it was not."""
+
+    def moved(config):
+        one = recipe.experiment(config)
+        columns = {**one.train.columns, "x": one.train.columns["x"] + 1}
+        return replace(one, train=replace(one.train, columns=columns))
+
+    contents = lambda: {path: path.read_bytes() for path in sorted(together.rglob("*")) if path.is_file()}  # noqa: E731
+    before = contents()
+    with pytest.raises(ConfigError, match="other data"):
+        train.train(replace(recipe, experiment=moved), replace(RUN, seeds=2, mesh="data=1", workdir=together))
+    assert contents() == before
+
+
 def test_the_loop_refuses_a_folder_of_other_knobs_when_it_is_called_from_a_script(tmp_path):
     from deeplearn import fit
 

@@ -23,7 +23,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -134,13 +134,36 @@ def _digest(source: bytes | None) -> str | None:
     return None if source is None else hashlib.sha256(source).hexdigest()
 
 
-def withdraw(folder: Path) -> None:
-    """Take back what `open_run` wrote, where nothing else has come into the folder since."""
-    if jax.process_index() == 0 and {path.name for path in folder.iterdir()} <= STAMPS:
+class Before(NamedTuple):
+    """A run folder as it is before `open_run`."""
+
+    stamps: dict[str, bytes]
+    rest: dict[str, tuple[int, int]]
+    """Every other file, with its size and the time of its last change."""
+
+
+def before(folder: Path) -> Before:
+    """What `withdraw` needs to put a folder back."""
+    stamps = {name: files.read(folder / name) for name in sorted(STAMPS - {LOCK}) if (folder / name).is_file()}
+    return Before(stamps, _rest(folder))
+
+
+def _rest(folder: Path) -> dict[str, tuple[int, int]]:
+    found = (path for path in folder.rglob("*") if not path.is_dir() and path.name not in STAMPS)
+    return {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in found}
+
+
+def withdraw(folder: Path, before: Before) -> None:
+    """Take back what `open_run` wrote, where nothing else in the folder has changed since."""
+    if jax.process_index() > 0 or _rest(folder) != before.rest:
+        return
+    if not before.stamps and not before.rest:
         shutil.rmtree(folder)
         latest = folder.parent.parent / "latest"
         if latest.is_symlink() and not latest.exists():
             latest.unlink()
+    for name in sorted(before.stamps, key=SEAL.__eq__):  # The seal last: it speaks of all others.
+        (folder / name).write_bytes(before.stamps[name])
 
 
 def write_result(folder: Path, result: Result) -> None:
