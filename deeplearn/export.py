@@ -55,7 +55,11 @@ def export(folder: Path, out: Path, platforms: Sequence[str], *, onnx: bool = Fa
     def alone(batch: Mapping[str, Any]) -> PyTree:
         """The program of its inputs alone; a model that names other columns, as its training does, gets zeros."""
         rows = next(iter(batch.values())).shape[0]  # may be symbolic
-        rest = {name: jnp.zeros((rows, *columns[name].shape[1:]), columns[name].dtype) for name in columns if name not in batch}
+        rest = {
+            name: jnp.zeros((rows, *columns[name].shape[1:]), columns[name].dtype)
+            for name in columns
+            if name not in batch
+        }
         return program({**batch, **rest})
 
     exported = jax_export.export(jax.jit(alone), platforms=platforms)(inputs)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -34,7 +34,7 @@ def curves(
     log_y: bool = False,
     markers: bool = False,
 ) -> str:
-    """Lines: name -> (x [N], y [N]) or (x [N], y [N], low [N], high [N]) with a shaded band from low to high."""
+    """Lines: name -> (x [N], y [N]) or (x [N], y [N], low [N], high [N]) with a shaded band; x may be names."""
     # Curves that cross the whole picture, or a long legend, leave no room for one inside.
     below = len(series) > 1 and (markers or max(len(name) for name in series) > 16)
     with _canvas(path, 5.0, 3.0 + (0.18 * len(series) if below else 0)) as (figure, svg):
@@ -48,9 +48,11 @@ def curves(
                 axes.fill_between(xs, *band, color=colour, alpha=0.18, linewidth=0)
         _dress(axes, x, y, title)
         if log_x:  # Setting "linear" would take the labels of dates away.
-            axes.set_xscale("log")
+            _logarithmic(axes, "x")
         if log_y:
-            axes.set_yscale("log")
+            _logarithmic(axes, "y")
+        if isinstance(xs[0], str):
+            axes.tick_params(axis="x", rotation=90)
         if any(np.issubdtype(np.asarray(xs).dtype, np.datetime64) for xs, *_ in series.values()):
             figure.autofmt_xdate()
         if below:
@@ -84,7 +86,8 @@ def scatter(
         axes.scatter(true, predicted, s=8, color=COLOURS[0], alpha=0.5, linewidths=0, rasterized=pixels)
         unit = f" ({unit})" if unit else ""
         if log:
-            axes.loglog()
+            _logarithmic(axes, "x")
+            _logarithmic(axes, "y")
         else:
             axes.locator_params(nbins=5)  # More numbers of six digits would touch each other.
         _dress(axes, f"{x}{unit}", f"{y}{unit}", title)
@@ -168,13 +171,14 @@ def heatmap(
     *,
     rows: Sequence[str],
     columns: Sequence[str],
+    x: str = "",
     title: str = "",
 ) -> str:
     """Weights between 0 and 1, such as attention, as cells that are the more opaque the larger; names on both sides."""
     with _canvas(path, 1.5 + 0.18 * len(columns), 1.2 + 0.18 * len(rows)) as (figure, svg):
         axes = figure.subplots()
         axes.imshow(_shades(np.asarray(weights)), interpolation="none", aspect="auto")
-        _dress(axes, "", "", title)
+        _dress(axes, x, "", title)
         axes.grid(False)
         axes.set_xticks(range(len(columns)), columns, rotation=90)
         axes.set_yticks(range(len(rows)), rows)
@@ -193,7 +197,8 @@ def images(
 ) -> str:
     """A sheet of pictures in [0, 1], grey [H, W] or [H, W, 1] or RGB; captions of those marked wrong are orange."""
     rows = -(-len(pictures) // columns)
-    height = inches + 0.16 * max((caption.count("\n") + 1 for caption in captions), default=0)
+    tall = max((picture.shape[0] / picture.shape[1] for picture in map(np.asarray, pictures)), default=1.0)
+    height = inches * tall + 0.16 * max((caption.count("\n") + 1 for caption in captions), default=0)
     with _canvas(path, inches * columns, height * rows + (0.3 if title else 0)) as (figure, svg):
         for place, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
             axes.axis("off")
@@ -279,6 +284,16 @@ def network(
         _dress(axes, "", "", title)
         axes.axis("off")
     return svg[0]
+
+
+def _logarithmic(axes: Any, which: Literal["x", "y"]) -> None:
+    """Powers of ten as plain numbers; Matplotlib would write formulas, which nothing here parses."""
+    from matplotlib.ticker import LogFormatter
+
+    axes.set(**{f"{which}scale": "log"})
+    axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(LogFormatter())  # which writes numbers between them where the axis is short
 
 
 def _shades(share: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "R C 4"]:
