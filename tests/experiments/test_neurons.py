@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from deeplearn import catalog
+from deeplearn.cli import main
+from deeplearn.record.predictions import columns_of
 from deeplearn.trained import Trained
 
 recipe = catalog.load("neurons")
@@ -25,7 +27,7 @@ def test_a_formula_is_answered_by_its_truth_table_and_its_units(trained):
 
 
 def test_rows_of_several_formulas_have_the_same_columns(trained):
-    rows = recipe.apply(trained, ["a", "b ^ c", "True"])
+    rows = columns_of(recipe.apply(trained, ["a", "b ^ c", "True"]))
     assert len(rows) == 2 + 4 + 1 and len({tuple(row) for row in rows}) == 1
     assert rows[0]["b"] is None and rows[-1]["u1: always"] == 1
 
@@ -33,6 +35,19 @@ def test_rows_of_several_formulas_have_the_same_columns(trained):
 def test_truth_tables_that_nobody_reads_are_refused(trained):
     (row,) = recipe.apply(trained, [" and ".join("abcdefghijk")])
     assert "has 11 inputs" in row["error"]
+
+
+def test_predict_draws_the_net_in_characters_and_as_a_picture(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("deeplearn.trained.recipe_of", lambda folder, trust: (recipe, CONFIG))
+    monkeypatch.setattr("deeplearn.trained.opened", lambda recipe, config: trained)
+    picture = tmp_path / "new" / "net.svg"
+    assert main(["predict", str(tmp_path), "(a and b) or not c", "--picture", str(picture)]) == 0
+    shown = capsys.readouterr().out
+    assert "└─○ u1, threshold 2" in shown and "c+1: 1 of c" in shown
+    assert "(a and b) or not c" in picture.read_text()
+    rows = ["predict", str(tmp_path), "a and b", "--output", "-"]
+    assert main(rows) == 0 and capsys.readouterr().out.startswith("formula,a,b,")
+    assert main([*rows, "--picture", "net.txt"]) == 2 and ".svg or .png" in capsys.readouterr().err
 
 
 def test_every_competitor_judges_every_patient_once():
