@@ -202,8 +202,13 @@ def figures(trained: Trained, folder: Path) -> None:
     series = {name: (np.arange(1, len(own)), own[1:]) for name, own in counts.items()}
     curves(series, place / "2-sizes.svg", x="units", y="functions of two and three inputs", markers=True)
     three = [proof for proof in proofs[16:] if proof["counts"] is not None]  # after the 16 of two inputs
-    units = {f"{' or '.join(map(str, own['counts'])) or 'never'} of 3": float(own["fewest"]) for own in three}
-    bars(units, place / "2-symmetric.svg", unit="units of the smallest net", title="fires where so many inputs do")
+    units = {" or ".join(map(str, own["counts"])) or "never": float(own["fewest"]) for own in three}
+    bars(
+        units,
+        place / "2-symmetric.svg",
+        unit="units of the smallest net",
+        title="fires where so many of three inputs do",
+    )
     for name, (names, fires) in logic.episodes().items():
         shown = {"rows": names, "columns": list(map(str, range(len(fires)))), "x": "moment", "title": name}
         heatmap(fires.T.astype(float), place / f"3-{name}.svg", **shown)

@@ -51,4 +51,4 @@ def mapped(found: Mapping[str, Any], place: Path) -> None:
     curves(series, place / "map.svg", x="layer", y="share of voxels it explains best", markers=True)
     if "similarity" in found:
         series = {name: (layers, own) for name, own in found["similarity"].items()}
-        curves(series, place / "regions.svg", x="layer", y="Spearman's correlation of matrices", markers=True)
+        curves(series, place / "regions.svg", x="layer", y="correlation of matrices", markers=True)

@@ -37,7 +37,8 @@ def curves(
     """Lines: name -> (x [N], y [N]) or (x [N], y [N], low [N], high [N]) with a shaded band; x may be names."""
     # Curves that cross the whole picture, or a long legend, leave no room for one inside.
     below = len(series) > 1 and (markers or max(len(name) for name in series) > 16)
-    with _canvas(path, 5.0, 3.0 + (0.18 * len(series) if below else 0)) as (figure, svg):
+    names = any(isinstance(x, str) for xs, *_ in series.values() for x in xs[:1])
+    with _canvas(path, 5.0, 3.0 + (0.18 * len(series) if below else 0) + 0.5 * names) as (figure, svg):
         axes = figure.subplots()
         for number, (name, (xs, ys, *band)) in enumerate(series.items()):
             colour = COLOURS[number % len(COLOURS)]
@@ -51,7 +52,7 @@ def curves(
             _logarithmic(axes, "x")
         if log_y:
             _logarithmic(axes, "y")
-        if isinstance(xs[0], str):
+        if names:
             axes.tick_params(axis="x", rotation=90)
         if any(np.issubdtype(np.asarray(xs).dtype, np.datetime64) for xs, *_ in series.values()):
             figure.autofmt_xdate()

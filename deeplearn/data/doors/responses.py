@@ -147,18 +147,21 @@ def alike(people: Sequence[Viewed]) -> Alike | None:
     """
     if len(people) < 2:
         return None
-    places = [{image.tobytes(): row for row, image in enumerate(own.images)} for own in people]
-    shared = [image for image in places[0] if all(image in other for other in places)]
+    rows: list[dict[bytes, list[int]]] = [{} for _ in people]
+    for own, found in zip(people, rows, strict=True):
+        for row, image in enumerate(own.images):
+            found.setdefault(image.tobytes(), []).append(row)
+    shared = [image for image in rows[0] if all(image in other for other in rows)]
     if len(shared) < 4:
         raise DataError(
             f"{people[0].name}: all subjects saw {len(shared)} of the stimuli; four or more can be compared."
         )
-    rdms = []
-    for own in people:
-        seen = np.array([image.tobytes() for image in own.images], dtype=object)
-        rdms.append(1 - np.corrcoef([own.values[seen == image].mean(0) for image in shared]))
-    images = people[0].images[[places[0][image] for image in shared]]
-    return Alike(name=people[0].name, images=images, rdms=np.array(rdms), models={})
+    rdms = [
+        1 - np.corrcoef([own.values[found[image]].mean(0) for image in shared])
+        for own, found in zip(people, rows, strict=True)
+    ]
+    images = people[0].images[[rows[0][image][0] for image in shared]]
+    return Alike(name=f"{people[0].name}, compared", images=images, rdms=np.array(rdms), models={})
 
 
 def read_patterns(path: str, voxels: int) -> Float[np.ndarray, "N V"]:
@@ -180,7 +183,7 @@ def _check(path: Path, values: np.ndarray, kinds: dict[str, np.ndarray], runs: n
     if len(bad):
         row = int(np.flatnonzero(~np.isfinite(values[:, bad[0]]))[0])
         shown = ", ".join(map(str, bad[:5]))
-        raise DataError(f"{path}: {len(bad)} voxels are not finite, such as {shown} (at row {row}); leave them out.")
+        raise DataError(f"{path}: {len(bad)} voxel(s) are not finite, such as {shown} (at row {row}); leave them out.")
 
 
 def _check_runs(name: str, runs: np.ndarray) -> None:
