@@ -113,6 +113,8 @@ class Recipe:
     """config -> competitor -> its results on the same split."""
     apply: Callable[[Any, list[str]], list[dict[str, Any]]] | None = None
     """(`trained.Trained`, inputs) -> a row of values for each prediction."""
+    draw: Callable[[Any, list[str], Path | None], str] | None = None
+    """(`trained.Trained`, inputs, path) -> the predictions as a drawing in characters; as a picture at a given path."""
     figures: Callable[[Any, Path], None] | None = None
     """(`trained.Trained`, run folder): draws into folder/figures."""
     PRESETS: Mapping[str, Run] = field(default_factory=dict)

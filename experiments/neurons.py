@@ -7,6 +7,7 @@ Widrow-Hoff's rule and a support-vector machine, on breast cancer. Nothing is ra
     deeplearn train neurons
     deeplearn train neurons --formulas "(a and b) or not c" "a ^ b ^ c ^ d"
     deeplearn predict runs/latest "(a and b) or not c"
+    deeplearn predict runs/latest "(a and b) or not c" --picture net.svg
 """
 
 from collections.abc import Mapping
@@ -21,14 +22,17 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from deeplearn.cli import run_file
+from deeplearn.competitors.rules import PASSES, learners
 from deeplearn.data.inputs import attempted
-from deeplearn.data.split import folds, stratified
+from deeplearn.data.split import folds
 from deeplearn.errors import UsageError
 from deeplearn.experiment import Run
 from deeplearn.knobs import Count, NotNegative, Range, Rest
 from deeplearn.methods import logic
 from deeplearn.methods import perceptron as rules
 from deeplearn.metrics import Each
+from deeplearn.record.figures import bars, curves, heatmap, scatter
+from deeplearn.record.nets import network, outline, planes
 from deeplearn.trained import Trained
 from deeplearn.workspace import Workspace
 
@@ -36,8 +40,6 @@ CORNERS = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], np.float32)
 GATES = {"and": [-1, -1, -1, 1], "or": [-1, 1, 1, 1], "exclusive or": [-1, 1, 1, -1]}
 """Wanted answers at the four corners."""
 XOR = np.array(GATES["exclusive or"])
-PASSES = 200
-"""Over the examples, for rules that visit one after the other: more than any separable set here needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +128,8 @@ def patients() -> tuple[Float[np.ndarray, "N 30"], Float[np.ndarray, "N"]]:
     return x.astype(np.float32), 2 * y.astype(np.float32) - 1
 
 
-def held_out(config: Config, learn: Any) -> Each:
-    """Whether each patient is told rightly by `learn(x, y) -> (x -> score)` of the other folds."""
+def held_out(config: Config, learn: rules.Learner) -> Each:
+    """Whether each patient is told rightly by what was learnt from the other folds."""
     x, y = patients()
     right = np.zeros(len(y))
     for kept, held in folds(len(y), config.folds, config.seed):
@@ -135,24 +137,6 @@ def held_out(config: Config, learn: Any) -> Each:
         score = learn((x[kept] - mean) / std, y[kept])((x[held] - mean) / std)
         right[held] = np.sign(score) == y[held]
     return Each(right)
-
-
-@jax.jit
-def descent(start: rules.Net, x: Float[Array, "N D"], target: Float[Array, "N 1"]) -> rules.Net:
-    """The nets before each of 500 steps on all examples at once."""
-    gradient = partial(rules.back_propagation, x=x, target=target)
-    return rules.descend(gradient, start, steps=500, rate=0.1, momentum=0.9)[1]
-
-
-def early_stopped(config: Config, widths: tuple[int, ...], x: np.ndarray, y: np.ndarray) -> Any:
-    """A net after as many steps as were best for a held-out fifth of its examples."""
-    kept, held = stratified(y, 0.2, config.seed)
-    target = (y[:, None] > 0).astype(np.float32)
-    start = rules.layers(jax.random.key(config.seed), widths)
-    path = descent(start, x[kept], target[kept])
-    best = jax.vmap(rules.cross_entropy, (0, None, None))(path, x[held], target[held]).argmin()
-    net = jax.tree.map(lambda weights: weights[best], descent(start, x, target))
-    return lambda x: np.asarray(rules.activations(net, jnp.asarray(x))[-1][:, 0])
 
 
 def main(config: Config, work: Workspace) -> Mapping[str, Any]:
@@ -164,7 +148,7 @@ def main(config: Config, work: Workspace) -> Mapping[str, Any]:
     xor, curves = exclusive_or(config)
     with jax.enable_x64(True):
         gap = float(rules.gradient_gap(jax.random.key(config.seed), (10, 8, 6, 3)))
-    right = held_out(config, partial(early_stopped, config, (x.shape[1], config.width, 1)))
+    right = held_out(config, partial(rules.early_stopped, hidden=(config.width,), seed=config.seed))
     work.keep({"functions.json": functions, "perceptron.json": scatter, "xor.json": curves})
     cancer = {"cancer/accuracy": float(right.values.mean()), "cancer/each": right}
     return logical | linear | xor | {"back_propagation/gap": gap} | cancer
@@ -172,64 +156,62 @@ def main(config: Config, work: Workspace) -> Mapping[str, Any]:
 
 def baseline(config: Config) -> dict[str, dict[str, Any]]:
     """The older rules, and a support-vector machine, on the same folds."""
-    from sklearn.svm import SVC
-
-    def visiting(rule: Any) -> Any:
-        def learn(x: np.ndarray, y: np.ndarray) -> Any:
-            weights = rule(rules.with_bias(jnp.asarray(x)), jnp.asarray(y)).weights[-1]
-            return lambda x: np.asarray(rules.with_bias(jnp.asarray(x)) @ weights)
-
-        return learn
-
-    competitors = {
-        "perceptron (1958)": visiting(partial(rules.perceptron, passes=PASSES)),
-        "logistic regression (1958)": partial(early_stopped, config, (30, 1)),
-        "Widrow-Hoff (1960)": visiting(partial(rules.widrow_hoff, passes=PASSES, rate=1e-3)),
-        "RBF-SVM (1995)": lambda x, y: SVC().fit(x, y).decision_function,
-    }
-    found = {name: held_out(config, learn) for name, learn in competitors.items()}
+    found = {name: held_out(config, learn) for name, learn in learners(config.seed).items()}
     return {
         name: {"cancer/accuracy": float(right.values.mean()), "cancer/each": right} for name, right in found.items()
     }
 
 
+def read(formula: str) -> logic.Net:
+    """The net of a formula. Raises UsageError where it cannot be read, or has too many inputs."""
+    net = logic.compiled(formula)
+    if len(net.inputs) > 10:
+        raise UsageError(f"{formula!r} has {len(net.inputs)} inputs, whose truth table nobody reads; give up to ten.")
+    return net
+
+
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """The truth table of each formula: inputs, and each unit of its net once it has settled, the last the answer."""
-
-    def read(formula: str) -> logic.Net:
-        net = logic.compiled(formula)
-        if len(net.inputs) > 10:
-            raise UsageError(
-                f"{formula!r} has {len(net.inputs)} inputs, whose truth table nobody reads; give up to ten."
-            )
-        return net
-
-    nets, failed = attempted(inputs, read)
-    rows = []
+    nets, rows = attempted(inputs, read)
     for formula, net in nets:
         names = [*net.inputs, *(logic.described(name, unit) for name, unit in net.units.items())]
         depth = max(logic.depths(net).values())
         for row in logic.assignments(len(net.inputs)):
-            fires = logic.fired(net, np.tile(row, (depth, 1)))[-1]
-            rows.append(
-                {"formula": formula} | dict(zip(names, np.append(row, fires).astype(int).tolist(), strict=True))
-            )
-    return failed + rows
+            fires = np.append(row, logic.fired(net, np.tile(row, (depth, 1)))[-1]).astype(int).tolist()
+            rows.append({"formula": formula} | dict(zip(names, fires, strict=True)))
+    return rows
+
+
+def draw(trained: Trained, inputs: list[str], path: Path | None) -> str:
+    """The net of each formula, in characters; as a picture at the path."""
+    nets = {formula: logic.drawing(read(formula)) for formula in inputs}
+    if path is not None:
+        network(nets, path)
+    return "\n\n".join(f"{formula}\n{outline(*net)}" for formula, net in nets.items()) + "\n"
 
 
 def figures(trained: Trained, folder: Path) -> None:
     """Nets, their sizes and their moments, mistakes below their bound, exclusive or, and how the loss falls."""
-    from deeplearn.record.figures import curves, network, planes, scatter
-
     place = folder / "figures"
-    for number, formula in enumerate(trained.config.formulas, start=1):
-        network(*logic.drawing(logic.compiled(formula)), place / f"1-net-{number}.svg", title=formula)
+    network(
+        {formula: logic.drawing(logic.compiled(formula)) for formula in trained.config.formulas}, place / "1-nets.svg"
+    )
     proofs, found, xor = (trained.asset(f"{name}.json") for name in ("functions", "perceptron", "xor"))
     sizes = {"smallest net": "fewest", "net of the normal form": "written"}
     counts = {name: np.bincount([proof[key] for proof in proofs]) for name, key in sizes.items()}
     series = {name: (np.arange(1, len(own)), own[1:]) for name, own in counts.items()}
     curves(series, place / "2-sizes.svg", x="units", y="functions of two and three inputs", markers=True)
-    moments(place)
+    three = [proof for proof in proofs[16:] if proof["counts"] is not None]  # after the 16 of two inputs
+    units = {" or ".join(map(str, own["counts"])) or "never": float(own["fewest"]) for own in three}
+    bars(
+        units,
+        place / "2-symmetric.svg",
+        unit="units of the smallest net",
+        title="fires where so many of three inputs do",
+    )
+    for name, (names, fires) in logic.episodes().items():
+        shown = {"rows": names, "columns": list(map(str, range(len(fires)))), "x": "moment", "title": name}
+        heatmap(fires.T.astype(float), place / f"3-{name}.svg", **shown)
     mistakes, bounds = np.maximum(found["mistakes"], 1), np.array(found["bounds"])
     labels = {"x": "bound on the mistakes: (R / margin)²", "y": "mistakes of the perceptron"}
     scatter(mistakes, bounds, place / "4-mistakes.svg", **labels, log=True)
@@ -242,23 +224,6 @@ def figures(trained: Trained, folder: Path) -> None:
     planes(scores, CORNERS, XOR, place / "6-exclusive-or.svg", extent=(-1.5, 1.5, -1.5, 1.5))
     series = {name: (xor["every"] * np.arange(len(own)), np.array(own)) for name, own in xor["loss"].items()}
     curves(series, place / "7-loss.svg", x="step", y=f"cross-entropy, mean of {trained.config.attempts} nets")
-
-
-def moments(place: Path) -> None:
-    """Nets with circles, moment by moment: one remembers, one counts, one feels heat where cold ends."""
-    from deeplearn.record.figures import heatmap
-
-    moment = np.arange(24)
-    shown = {
-        "memory": (logic.MEMORY, [np.isin(moment, (2, 15)), np.isin(moment, (9,))]),
-        "counter": (logic.counter(3), [moment % 7 < 4]),
-        "heat": (logic.HEAT, [moment == 18, np.isin(moment, (2, 9, 10, 11, 12))]),
-    }
-    for name, (net, columns) in shown.items():
-        inputs = np.stack(columns, axis=1)
-        fires = np.concatenate([inputs, logic.fired(net, inputs)[:-1]], axis=1).T.astype(float)
-        names = [*net.inputs, *net.units]
-        heatmap(fires, place / f"3-{name}.svg", rows=names, columns=list(map(str, moment)), title=name)
 
 
 EXPECTED = {

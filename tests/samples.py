@@ -35,7 +35,7 @@ def samples(name: str, folder: Path, trained: Trained) -> Samples:
         return _sounds(good, folder / "bad.wav")
     if name == "brain":
         for i in range(3):
-            size = len(trained.asset("scans.json")["weights"])
+            size = len(trained.asset("scans.json")["subjects"][0]["weights"])
             np.save(good / f"{i}.npy", np.random.default_rng(i).normal(size=(2, size)))
         (folder / "bad.npy").write_text("nothing")
         return Samples(good=_sorted(good), bad=str(folder / "bad.npy"), files=False)

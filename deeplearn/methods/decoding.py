@@ -1,5 +1,7 @@
 """Decoding: which condition a pattern of voxels belongs to, learnt in some runs and tested in another."""
 
+from typing import Literal, NamedTuple
+
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
@@ -41,25 +43,65 @@ def patterns(
     return means.reshape(run.max() + 1, condition.max() + 1, -1), values - means[place]
 
 
+Noise = Literal["shrunk", "voxels", "none"]
+NOISE: tuple[Noise, ...] = ("shrunk", "voxels", "none")
+"""What patterns are whitened by: the covariance of all voxels, shrunk (linear discriminants), each voxel's deviation
+alone, or nothing. The first of equals is taken."""
+
+
+def whitener(noise: Float[np.ndarray, "N V"], kind: Noise) -> Float[np.ndarray, "V V"]:
+    """The matrix by which patterns are multiplied."""
+    if kind == "shrunk":
+        return whitening(noise)
+    return np.diag(1 / np.maximum(noise.std(0), 1e-6)) if kind == "voxels" else np.eye(noise.shape[1])
+
+
+def whitened(
+    means: Float[np.ndarray, "R C V"], noise: Float[np.ndarray, "N V"], runs: Shaped[np.ndarray, "N"], kind: Noise
+) -> Float[np.ndarray, "R R C V"]:
+    """All patterns as they are when a run is left out, run by run: whitened by the noise of the other runs."""
+    return np.array([means @ whitener(noise[runs != run], kind) for run in np.unique(runs)])
+
+
+def nearest(white: Float[np.ndarray, "R R C V"]) -> Int[np.ndarray, "R C"]:
+    """The condition whose mean over the other runs lies nearest to each pattern of a run, of `whitened` patterns."""
+    found = []
+    for number, own in enumerate(white):
+        centres = np.delete(own, number, axis=0).mean(0)
+        # Of the squared distance |x|² - 2 x c + |c|² the first term is the same for all conditions.
+        found.append((2 * own[number] @ centres.T - (centres**2).sum(1)).argmax(1))
+    return np.array(found)
+
+
+def best_noise(
+    means: Float[np.ndarray, "R C V"], noise: Float[np.ndarray, "N V"], runs: Shaped[np.ndarray, "N"]
+) -> Noise:
+    """The kind of whitening with which most patterns are told when each run is left out; one run says nothing."""
+    if len(means) < 2:
+        return NOISE[0]
+    return max(NOISE, key=lambda kind: accuracy(nearest(whitened(means, noise, runs, kind))))
+
+
 def left_out_runs(
     means: Float[np.ndarray, "R C V"], noise: Float[np.ndarray, "N V"], runs: Shaped[np.ndarray, "N"]
 ) -> Int[np.ndarray, "R C"]:
-    """The condition that each pattern is taken for by all other runs: linear discriminants with shrunk covariance.
-
-    Patterns are whitened by the noise of the other runs and go to the nearest mean of theirs.
-    """
-    found = []
+    """The condition that each pattern is taken for by all other runs, which also choose what whitens (`best_noise`)."""
+    white, found = {kind: whitened(means, noise, runs, kind) for kind in NOISE}, []
     for number, run in enumerate(np.unique(runs)):
-        white = means @ whitening(noise[runs != run])
-        centres = np.delete(white, number, axis=0).mean(0)
-        # Of the squared distance |x|² - 2 x c + |c|² the first term is the same for all conditions.
-        found.append((2 * white[number] @ centres.T - (centres**2).sum(1)).argmax(1))
+        others = runs != run
+        kind = best_noise(np.delete(means, number, axis=0), noise[others], runs[others])
+        found.append(nearest(white[kind])[number])
     return np.array(found)
 
 
 def accuracy(taken: Int[np.ndarray, "R C"]) -> float:
     """Share of patterns that are taken for what they are."""
     return float((taken == np.arange(taken.shape[1])).mean())
+
+
+def confusion(taken: Int[np.ndarray, "R C"]) -> Int[np.ndarray, "C C"]:
+    """[truth, answer], counts over runs."""
+    return (taken[..., None] == np.arange(taken.shape[1])).sum(0)
 
 
 def searchlight(
@@ -71,7 +113,7 @@ def searchlight(
 ) -> Float[np.ndarray, "V"]:
     """Accuracy of the voxels within `radius` (in voxels) of each voxel alone (Kriegeskorte et al., 2006)."""
     near = ((places[:, None] - places[None]) ** 2).sum(-1) <= radius**2
-    return np.array([accuracy(left_out_runs(means[..., own], noise[:, own], runs)) for own in near])
+    return np.array([accuracy(nearest(whitened(means[..., own], noise[:, own], runs, "shrunk"))) for own in near])
 
 
 def reliability(
@@ -99,16 +141,19 @@ def shuffled_accuracy(
     seed: int,
 ) -> float:
     """Mean accuracy after the conditions of every run were shuffled: chance, if nothing leaks from run to run."""
-    rng = np.random.default_rng(seed)
-    orders = [np.array([own[rng.permutation(len(own))] for own in means]) for _ in range(draws)]
-    return float(np.mean([accuracy(left_out_runs(own, noise, runs)) for own in orders]))
+    rng, white = np.random.default_rng(seed), whitened(means, noise, runs, "shrunk")
+    found = []
+    for _ in range(draws):
+        orders = np.array([rng.permutation(means.shape[1]) for _ in means])
+        found.append(accuracy(nearest(np.take_along_axis(white, orders[None, :, :, None], axis=2))))
+    return float(np.mean(found))
 
 
 def discriminants(
-    means: Float[np.ndarray, "R C V"], noise: Float[np.ndarray, "N V"]
+    means: Float[np.ndarray, "R C V"], noise: Float[np.ndarray, "N V"], runs: Shaped[np.ndarray, "N"]
 ) -> tuple[Float[np.ndarray, "V C"], Float[np.ndarray, "C"]]:
     """(weights, offset) of all runs: a pattern belongs where `pattern @ weights + offset` is largest."""
-    white = whitening(noise)
+    white = whitener(noise, best_noise(means, noise, runs))
     centres = means.mean(0) @ white
     return white @ centres.T, -(centres**2).sum(1) / 2
 
@@ -140,3 +185,50 @@ def prepared(
     means, noise = patterns(scaled, runs, conditions)
     names = np.unique(conditions)
     return means[:, names != "rest"], noise, names[names != "rest"].tolist()
+
+
+class Study(NamedTuple):
+    """What the patterns of one subject tell about C conditions."""
+
+    names: list[str]
+    means: Float[np.ndarray, "R C V"]
+    noise: Float[np.ndarray, "N V"]
+    taken: Int[np.ndarray, "R C"]
+    """By the other runs."""
+    shuffled: float
+    """Accuracy without signal."""
+    distances: Float[np.ndarray, "P"]
+    """Crossnobis, of each pair of conditions."""
+    reliability: float
+    """Of the distances; NaN with fewer than four runs, since each half needs two."""
+    weights: Float[np.ndarray, "V C"]
+    """Of the decoder that learnt from all runs; see `discriminants`."""
+    offset: Float[np.ndarray, "C"]
+
+
+def study(
+    values: Float[np.ndarray, "N V"],
+    runs: Shaped[np.ndarray, "N"],
+    conditions: Shaped[np.ndarray, "N"],
+    *,
+    draws: int,
+    seed: int,
+) -> Study:
+    """Raw measurements decoded and compared; `draws` divides by 10 for shuffles and by 4 for halves, which cost more.
+
+    Raises:
+        DataError: a condition is missing in a run.
+    """
+    means, noise, names = prepared(values, runs, conditions)
+    weights, offset = discriminants(means, noise, runs)
+    return Study(
+        names=names,
+        means=means,
+        noise=noise,
+        taken=left_out_runs(means, noise, runs),
+        shuffled=shuffled_accuracy(means, noise, runs, max(draws // 10, 1), seed),
+        distances=crossnobis(means @ whitening(noise)),
+        reliability=reliability(means, noise, runs, max(draws // 4, 2), seed) if len(means) >= 4 else np.nan,
+        weights=weights,
+        offset=offset,
+    )

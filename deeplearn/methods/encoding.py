@@ -171,6 +171,66 @@ def layer_scores(
     return np.array(found)
 
 
+def held_out(
+    bands: Sequence[Float[np.ndarray, "N ..."]],
+    responses: Float[np.ndarray, "N V"],
+    groups: Shaped[np.ndarray, "N"],
+    penalties: Sequence[float],
+    shares: Float[np.ndarray, "G B"],
+) -> Float[np.ndarray, "V"]:
+    """R² of each voxel in groups that neither taught nor chose, mean over them: penalty and shares come from the rest.
+
+    Where a single group is the rest, its first half and its second choose.
+    """
+    values, found = jnp.asarray(responses, jnp.float32), []
+    for learn, held in folds_of(groups):
+        rest = groups[learn] if len(np.unique(groups[learn])) > 1 else np.arange(len(learn)) * 2 // len(learn)
+        flat = [jnp.asarray(scaled_features(own, learn)) for own in bands]
+        taught, asked = ([own[rows] for own in flat] for rows in (learn, held))
+        knobs = (folds_of(rest), jnp.asarray(penalties, jnp.float32), jnp.asarray(shares, jnp.float32))
+        model = encode(kernels(taught, taught), values[learn], *knobs)
+        true = values[held]
+        left = ((true - predict(model, kernels(asked, taught))) ** 2).sum(0)
+        found.append(1 - left / ((true - true.mean(0)[None]) ** 2).sum(0))
+    return np.asarray(jnp.stack(found).mean(0))
+
+
+def mixtures(bands: int, count: int, seed: int) -> Float[np.ndarray, "G B"]:
+    """Shares to try: each band alone, all alike, and so many at random, evenly over all mixtures."""
+    random = np.random.default_rng(seed).dirichlet(np.ones(bands), count)
+    return np.concatenate([np.eye(bands), np.full((1, bands), 1 / bands), random])
+
+
+class Explained(NamedTuple):
+    """How well L layers explain each of V voxels."""
+
+    single: Float[np.ndarray, "V"]
+    """R² of the layer that is best elsewhere, by `held_out`."""
+    banded: Float[np.ndarray, "V"]
+    """R² of the mixture of early, middle and late layers that is best elsewhere."""
+    scores: Float[np.ndarray, "L V"]
+    """R² of each layer, by `layer_scores`: for the map, since penalties are chosen by it."""
+
+
+def explained(
+    layers: Sequence[Float[np.ndarray, "N ..."]],
+    responses: Float[np.ndarray, "N V"],
+    groups: Shaped[np.ndarray, "N"],
+    penalties: Sequence[float],
+    *,
+    tried: int,
+    seed: int,
+) -> Explained:
+    """Encoding models of single layers and of thirds of them, whose mixtures are so many random ones and the plain."""
+    thirds = np.array_split(np.arange(len(layers)), min(3, len(layers)))
+    bands = [np.concatenate([layers[i].reshape(len(responses), -1) for i in part], axis=1) for part in thirds]
+    return Explained(
+        single=held_out(layers, responses, groups, penalties, np.eye(len(layers))),
+        banded=held_out(bands, responses, groups, penalties, mixtures(len(bands), tried, seed)),
+        scores=layer_scores(layers, responses, groups, penalties),
+    )
+
+
 def significant(
     layer: Float[np.ndarray, "N ..."],
     responses: Float[np.ndarray, "N V"],

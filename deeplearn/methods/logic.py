@@ -94,6 +94,24 @@ def fired(net: Net, inputs: Bool[np.ndarray, "T I"]) -> Bool[np.ndarray, "T+1 U"
     return np.array(states)
 
 
+def episodes() -> dict[str, tuple[list[str], Bool[np.ndarray, "24 U"]]]:
+    """Nets with circles over 24 moments: one remembers, one counts, one feels heat where cold ends.
+
+    Name -> (names of inputs and units, whether each fires at each moment).
+    """
+    moment = np.arange(24)
+    shown = {
+        "memory": (MEMORY, [np.isin(moment, (2, 15)), moment == 9]),
+        "counter": (counter(3), [moment % 7 < 4]),
+        "heat": (HEAT, [moment == 18, np.isin(moment, (2, 9, 10, 11, 12))]),
+    }
+    found = {}
+    for name, (net, columns) in shown.items():
+        inputs = np.stack(columns, axis=1)
+        found[name] = [*net.inputs, *net.units], np.concatenate([inputs, fired(net, inputs)[:-1]], axis=1)
+    return found
+
+
 def assignments(count: int) -> Bool[np.ndarray, "R I"]:
     """All 2^count rows of a truth table, in counting order."""
     return np.array(list(product((False, True), repeat=count)), bool).reshape(2**count, count)
@@ -237,8 +255,8 @@ class Proof(NamedTuple):
     """Units of the net of its disjunctive normal form."""
     fewest: int
     """Units of the smallest net."""
-    symmetric: bool
-    """Whether it depends on the number of inputs that fire alone."""
+    counts: tuple[int, ...] | None
+    """How many inputs have to fire, where nothing else matters (a symmetric function); else None."""
 
 
 def proofs(count: int) -> list[Proof]:
@@ -248,8 +266,9 @@ def proofs(count: int) -> list[Proof]:
         formula = normal_form(table, net.inputs)
         written = replace(compiled(formula), inputs=net.inputs)
         verified = computes(net, table) and computes(written, table)
-        symmetric = all(len(set(np.array(table)[ones == n].tolist())) == 1 for n in range(count + 1))
-        found.append(Proof(formula, verified, len(written.units), len(net.units), symmetric))
+        values = [set(np.array(table)[ones == n].tolist()) for n in range(count + 1)]
+        counts = tuple(n for n, own in enumerate(values) if own == {True}) if max(map(len, values)) == 1 else None
+        found.append(Proof(formula, verified, len(written.units), len(net.units), counts))
     return found
 
 

@@ -115,6 +115,34 @@ def ceiling(
     return Ceiling(np.array(low), np.array([compare(own, ready.mean(0)) for own in rdms]))
 
 
+class Measure(NamedTuple):
+    """A way to compare, and what matrices are before they are averaged for its ceiling."""
+
+    compare: Compare
+    prepare: Callable[[Pairs], Pairs]
+
+
+MEASURES = {"spearman": Measure(spearman, ranked), "tau_a": Measure(tau_a, ranked), "cosine": Measure(cosine, scaled)}
+"""Models with ties, such as categories, are judged fairly by tau-a alone (Nili et al., 2014)."""
+
+
+def measured(subjects: Float[np.ndarray, "S P"], models: Float[np.ndarray, "S P"]) -> dict[str, float]:
+    """Mean over subjects of each measure's likeness to a model, which may be another one for each."""
+    pairs = list(zip(subjects, np.broadcast_to(models, subjects.shape), strict=True))
+    return {name: float(np.mean([own.compare(a, b) for a, b in pairs])) for name, own in MEASURES.items()}
+
+
+def ceiling_p(rdms: Float[np.ndarray, "S P"], *, draws: int, seed: int) -> float:
+    """Of the lower ceiling (Spearman, mean over subjects), against subjects whose stimuli are shuffled."""
+    rng, own = np.random.default_rng(seed), square(ranked(rdms))
+    shuffled = []
+    for _ in range(draws):
+        orders = [rng.permutation(own.shape[1]) for _ in own]
+        moved = [matrix[np.ix_(order, order)] for matrix, order in zip(own, orders, strict=True)]
+        shuffled.append(ceiling(pairs(np.array(moved))).low.mean())
+    return float((1 + (np.array(shuffled) >= ceiling(rdms).low.mean()).sum()) / (1 + draws))
+
+
 def bootstrap(
     rdms: Float[np.ndarray, "S P"], models: Float[np.ndarray, "M P"], *, draws: int, seed: int
 ) -> Float[np.ndarray, "B M"]:
@@ -209,3 +237,40 @@ def nested(
             found.append([spearman(cut(own, held), other) for other in (cut(best, held), weighted)])
     plain, weighted = np.mean(found, axis=0)
     return float(plain), float(weighted)
+
+
+class Layers(NamedTuple):
+    """How like S subjects L layers find C stimuli."""
+
+    models: Float[np.ndarray, "L P"]
+    scores: Float[np.ndarray, "S L"]
+    """Spearman's correlations."""
+    chosen: Int[np.ndarray, "S"]
+    """For each subject the layer that is best for the others."""
+    interval: Float[np.ndarray, "2 L"]
+    """95 % of the mean over subjects, by `bootstrap`."""
+    most: int
+    """The layer that is chosen for most subjects."""
+    brain: Float[np.ndarray, "C C"]
+    """Mean ranks of the subjects' dissimilarities."""
+    model: Float[np.ndarray, "C C"]
+    """Ranks of that layer's."""
+
+
+def of_layers(
+    layers: Sequence[Float[np.ndarray, "C F"]], subjects: Float[np.ndarray, "S P"], *, draws: int, seed: int
+) -> Layers:
+    """Every layer against every subject, by the correlation distance of its features."""
+    models = np.array([correlation_distance(own) for own in layers])
+    scores = np.array([spearman(subjects, model) for model in models]).T
+    chosen = chosen_by_others(scores)
+    most = int(np.bincount(chosen).argmax())
+    return Layers(
+        models=models,
+        scores=scores,
+        chosen=chosen,
+        interval=np.quantile(bootstrap(subjects, models, draws=draws, seed=seed), [0.025, 0.975], axis=0),
+        most=most,
+        brain=square(ranked(subjects).mean(0)),
+        model=square(ranked(models[most])),
+    )

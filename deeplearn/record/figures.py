@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -34,10 +34,11 @@ def curves(
     log_y: bool = False,
     markers: bool = False,
 ) -> str:
-    """Lines: name -> (x [N], y [N]) or (x [N], y [N], low [N], high [N]) with a shaded band from low to high."""
+    """Lines: name -> (x [N], y [N]) or (x [N], y [N], low [N], high [N]) with a shaded band; x may be names."""
     # Curves that cross the whole picture, or a long legend, leave no room for one inside.
     below = len(series) > 1 and (markers or max(len(name) for name in series) > 16)
-    with _canvas(path, 5.0, 3.0 + (0.18 * len(series) if below else 0)) as (figure, svg):
+    names = any(isinstance(x, str) for xs, *_ in series.values() for x in xs[:1])
+    with _canvas(path, 5.0, 3.0 + (0.18 * len(series) if below else 0) + 0.5 * names) as (figure, svg):
         axes = figure.subplots()
         for number, (name, (xs, ys, *band)) in enumerate(series.items()):
             colour = COLOURS[number % len(COLOURS)]
@@ -48,9 +49,11 @@ def curves(
                 axes.fill_between(xs, *band, color=colour, alpha=0.18, linewidth=0)
         _dress(axes, x, y, title)
         if log_x:  # Setting "linear" would take the labels of dates away.
-            axes.set_xscale("log")
+            _logarithmic(axes, "x")
         if log_y:
-            axes.set_yscale("log")
+            _logarithmic(axes, "y")
+        if names:
+            axes.tick_params(axis="x", rotation=90)
         if any(np.issubdtype(np.asarray(xs).dtype, np.datetime64) for xs, *_ in series.values()):
             figure.autofmt_xdate()
         if below:
@@ -84,7 +87,8 @@ def scatter(
         axes.scatter(true, predicted, s=8, color=COLOURS[0], alpha=0.5, linewidths=0, rasterized=pixels)
         unit = f" ({unit})" if unit else ""
         if log:
-            axes.loglog()
+            _logarithmic(axes, "x")
+            _logarithmic(axes, "y")
         else:
             axes.locator_params(nbins=5)  # More numbers of six digits would touch each other.
         _dress(axes, f"{x}{unit}", f"{y}{unit}", title)
@@ -168,13 +172,14 @@ def heatmap(
     *,
     rows: Sequence[str],
     columns: Sequence[str],
+    x: str = "",
     title: str = "",
 ) -> str:
     """Weights between 0 and 1, such as attention, as cells that are the more opaque the larger; names on both sides."""
     with _canvas(path, 1.5 + 0.18 * len(columns), 1.2 + 0.18 * len(rows)) as (figure, svg):
         axes = figure.subplots()
         axes.imshow(_shades(np.asarray(weights)), interpolation="none", aspect="auto")
-        _dress(axes, "", "", title)
+        _dress(axes, x, "", title)
         axes.grid(False)
         axes.set_xticks(range(len(columns)), columns, rotation=90)
         axes.set_yticks(range(len(rows)), rows)
@@ -193,7 +198,8 @@ def images(
 ) -> str:
     """A sheet of pictures in [0, 1], grey [H, W] or [H, W, 1] or RGB; captions of those marked wrong are orange."""
     rows = -(-len(pictures) // columns)
-    height = inches + 0.16 * max((caption.count("\n") + 1 for caption in captions), default=0)
+    tall = max((picture.shape[0] / picture.shape[1] for picture in map(np.asarray, pictures)), default=1.0)
+    height = inches * tall + 0.16 * max((caption.count("\n") + 1 for caption in captions), default=0)
     with _canvas(path, inches * columns, height * rows + (0.3 if title else 0)) as (figure, svg):
         for place, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
             axes.axis("off")
@@ -211,74 +217,14 @@ def images(
     return svg[0]
 
 
-def planes(
-    scores: Mapping[str, Float[np.ndarray, "R C"]],
-    points: Float[np.ndarray, "N 2"],
-    labels: Num[np.ndarray, "N"],
-    path: Path | None = None,
-    *,
-    extent: tuple[float, float, float, float],
-    title: str = "",
-) -> str:
-    """For each name the plane (left, right, bottom, top), blue where its score [row of y, column of x] is positive.
+def _logarithmic(axes: Any, which: Literal["x", "y"]) -> None:
+    """Powers of ten as plain numbers; Matplotlib would write formulas, which nothing here parses."""
+    from matplotlib.ticker import LogFormatter
 
-    Points of positive label are full, others are rings.
-    """
-    from matplotlib.colors import to_rgba
-
-    with _canvas(path, 2.2 * len(scores), 2.5) as (figure, svg):
-        for axes, (name, score) in zip(
-            figure.subplots(1, len(scores), squeeze=False).flat, scores.items(), strict=True
-        ):
-            sides = np.where(np.asarray(score)[..., None] > 0, to_rgba(COLOURS[0], 0.3), to_rgba(COLOURS[1], 0.3))
-            axes.imshow(sides, origin="lower", extent=extent, interpolation="none", aspect="auto")
-            axes.scatter(*points[labels > 0].T, s=40, color=INK)
-            axes.scatter(*points[labels <= 0].T, s=40, facecolors="none", edgecolors=INK, linewidths=1.5)
-            _dress(axes, "", "", name)
-            axes.grid(False)
-        if title:
-            figure.suptitle(title, fontsize=10, color=INK)
-    return svg[0]
-
-
-def network(
-    layers: Sequence[Mapping[str, str]],
-    synapses: Sequence[tuple[str, str, bool]],
-    path: Path | None = None,
-    *,
-    title: str = "",
-) -> str:
-    """Units by layer, name -> what is written into them, and synapses (from, to, whether it inhibits) between them.
-
-    A line ends in a dot where it excites and in a ring where it inhibits, as in McCulloch and Pitts' drawings.
-    """
-    from matplotlib.patches import Circle
-
-    radius, place = 0.28, {}
-    for x, layer in enumerate(layers):
-        heard = {name: [place[a][1] for a, b, _ in synapses if b == name and a in place] for name in layer}
-        order = sorted(layer, key=lambda name: -np.mean(heard[name])) if x and all(heard.values()) else list(layer)
-        for rank, name in enumerate(order):
-            place[name] = np.array([1.6 * x, (len(layer) - 1) / 2 - rank])
-    height = max(len(layer) for layer in layers)
-    with _canvas(path, 1.3 * len(layers) + 0.4, 0.8 * height + 0.5) as (figure, svg):
-        axes = figure.subplots()
-        for number, (a, b, inhibits) in enumerate(synapses):
-            twins = [i for i, synapse in enumerate(synapses) if synapse == (a, b, inhibits)]
-            way = (place[b] - place[a]) / np.linalg.norm(place[b] - place[a])
-            aside = 0.16 * (twins.index(number) - (len(twins) - 1) / 2) * np.array([-way[1], way[0]])
-            start, end = place[a] + radius * way + aside, place[b] - (radius + 0.07) * way + aside
-            colour = COLOURS[1] if inhibits else INK
-            axes.plot(*zip(start, end, strict=True), color=colour, linewidth=1.2)
-            axes.add_patch(Circle(end, 0.06, facecolor="white" if inhibits else colour, edgecolor=colour, zorder=3))
-        for x, layer in enumerate(layers):
-            for name, text in layer.items():
-                axes.add_patch(Circle(place[name], radius, fill=False, edgecolor=INK, linewidth=1.2 if x else 0))
-                axes.text(*place[name], text, color=INK, ha="center", va="center")
-        axes.set(xlim=(-0.5, 1.6 * len(layers) - 1.1), ylim=(-height / 2 - 0.1, height / 2 + 0.1), aspect="equal")
-        _dress(axes, "", "", title)
-        axes.axis("off")
-    return svg[0]
+    axes.set(**{f"{which}scale": "log"})
+    axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(LogFormatter())  # which writes numbers between them where the axis is short
 
 
 def _shades(share: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "R C 4"]:

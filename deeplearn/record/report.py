@@ -49,7 +49,9 @@ def page(runs: Sequence[Record], out: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    engine.filters["markup"] = Markup  # Only for what this module drew itself; all text from run folders is escaped.
+    engine.filters["markup"] = (
+        Markup  # Only for what this module drew or encoded itself; all text from run folders is escaped.
+    )
     engine.finalize = lambda value: value if isinstance(value, Markup) else plain(value, 10 * LONGEST)
     refused: list[tuple[Path, str]] = []
     try:

@@ -21,6 +21,8 @@ def main(words: list[str]) -> None:
         """Files, folders, patterns or texts, as the experiment takes them; - reads lines from standard input."""
         output: str | None = None
         """Write the rows to this file (.csv, .json, .jsonl), or with - to standard output, instead of a table."""
+        picture: Path | None = None
+        """Also draw what is predicted into this file (.svg or .png), where the experiment can."""
         format: Format | None = None
         """Of what is written; by default by the file's ending, a table on the screen, csv for -."""
         all: bool = False
@@ -41,10 +43,21 @@ def main(words: list[str]) -> None:
     recipe, config = trained.recipe_of(form.run, trust=form.trust)
     if recipe.apply is None:
         raise UsageError(f"{recipe.name} has no apply(), so there is nothing to predict with.")
-    if form.output not in (None, "-"):
-        Path(form.output).parent.mkdir(parents=True, exist_ok=True)  # or fail before the work
-    found = recipe.apply(trained.opened(recipe, config), given)
+    if form.picture is not None and recipe.draw is None:
+        raise UsageError(f"{recipe.name} has no draw(), so there is no --picture of what it predicts.")
+    if form.picture is not None and form.picture.suffix not in (".svg", ".png"):
+        raise UsageError(f"--picture {form.picture}: the ending says no kind of picture; use .svg or .png.")
+    for path in (form.output, form.picture):
+        if path not in (None, "-"):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)  # or fail before the work
+    model = trained.opened(recipe, config)
+    found = recipe.apply(model, given)
     errors = [row["error"] for row in found if row.get("error")]
+    refused = {row.get("input") for row in found if row.get("error")}
+    good = [word for word in given if word not in refused]
+    if recipe.draw is not None and good and (form.picture is not None or format == "table"):
+        drawing = recipe.draw(model, good, form.picture)
+        print(drawing, file=sys.stdout if format == "table" and form.output is None else sys.stderr)
     rows = [row for row in found if not row.get("error")]
     if rows or not errors:
         show(columns_of(rows, every=form.all), form.output, format)

@@ -73,26 +73,49 @@ def test_a_brain_that_is_a_layer_is_found_by_it(tmp_path, tiny, monkeypatch):
     features = recipe.main.__globals__["activations"].features(tiny, images, 2)
     true = rsa.correlation_distance(features["second"].reshape(24, -1).astype(float))
     rdms = rsa.square(true + 0.3 * rng.normal(size=(3, len(true))) * true.std())
-    alike = Alike(name="made", images=images, rdms=rdms, models={"nothing": rsa.square(rng.random(len(true)))})
-    monkeypatch.setitem(recipe.main.__globals__, "load", lambda data: alike)
+    made = Alike(name="made", images=images, rdms=rdms, models={"nothing": rsa.square(rng.random(len(true)))})
+    monkeypatch.setitem(recipe.main.__globals__, "load", lambda data: made)
     config = replace(CONFIG, data=Data(name="images92"))
     results, trained = ran(config, tmp_path)
-    assert set(trained.asset("alike.json")["chosen"]) == {"second"}
-    assert results["rsa/layer"] > 0.8 and results["rsa/layer_new_stimuli"] > 0.7
+    assert trained.asset("alike.json")["chosen"] == "second"
+    assert results["rsa/spearman"] > 0.8 and results["rsa/new_stimuli"] > 0.7 and results["rsa/ceiling_p"] < 0.1
+    assert results["rsa/spearman_low"] < results["rsa/spearman"] and results["rsa/tau_a"] > 0.5
     rows = recipe.baseline(config)
-    assert rows["the other subjects"]["rsa/layer"] < rows["all subjects"]["rsa/layer"]
-    assert abs(rows["nothing"]["rsa/layer"]) < 0.3
+    for measure in ("rsa/spearman", "rsa/tau_a", "rsa/cosine"):
+        assert rows["the other subjects"][measure] < rows["all subjects"][measure]
+    assert abs(rows["nothing"]["rsa/spearman"]) < 0.3
     recipe.figures(trained, tmp_path)
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"layers.svg", "matrices.svg"}
 
 
-def test_voxels_that_saw_own_images_are_mapped(tmp_path, tiny):
+def test_voxels_that_saw_own_images_are_mapped_and_people_compared(tmp_path, tiny):
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (60, 8, 8, 3)).astype(np.uint8)
+    images = np.tile(rng.integers(0, 256, (60, 8, 8, 3)).astype(np.uint8), (2, 1, 1, 1))
     features = recipe.main.__globals__["activations"].features(tiny, images, 2)
-    values = features["first"].reshape(60, -1) @ rng.normal(size=(16, 5))
-    np.savez(tmp_path / "own.npz", responses=values, runs=np.arange(60) % 3, stimuli=images)
-    results, trained = ran(replace(CONFIG, data=Data(path=tmp_path / "own.npz")), tmp_path)
-    scores = np.array(trained.asset("map.json")["scores"])
-    assert results["encoding/r2"] > 0.95 and scores.argmax(0).tolist() == [0] * 5
+    values = features["first"].reshape(120, -1) @ rng.normal(size=(16, 5))
+    columns = {"runs": np.arange(120) % 3, "subjects": np.repeat(["one", "two"], 60), "stimuli": images}
+    np.savez(tmp_path / "own.npz", responses=values, **columns)
+    config = replace(CONFIG, data=Data(path=tmp_path / "own.npz"))
+    results, trained = ran(config, tmp_path)
+    found = trained.asset("map.json")
+    assert np.argmax(found["scores"], axis=0).tolist() == [0] * 10 and found["region"] == ["one"] * 5 + ["two"] * 5
+    assert results["encoding/r2"] > 0.95 and results["encoding/banded_r2"] > 0.9 and results["rsa/spearman"] > 0.3
+    rows = recipe.baseline(config)
+    assert rows["pixels"]["encoding/r2"] < 0.9 and rows["all subjects"]["rsa/spearman"] == pytest.approx(1)
     recipe.figures(trained, tmp_path)
+
+
+def test_subjects_are_decoded_one_by_one_and_held_against_each_other(tmp_path):
+    rng, conditions = np.random.default_rng(0), np.tile(["cat", "dog", "cow", "rest"], 24)
+    means = {name: rng.normal(size=6) * (name != "rest") for name in ("cat", "dog", "cow", "rest")}
+    values = 9 * np.stack([means[name] for name in conditions]) + rng.normal(size=(96, 6))
+    columns = {"runs": np.repeat(np.arange(8), 12) % 4, "subjects": np.repeat(["anna", "bert"], 48)}
+    np.savez(tmp_path / "own.npz", responses=values, conditions=conditions, **columns)
+    results, trained = ran(replace(CONFIG, data=Data(path=tmp_path / "own.npz")), tmp_path)
+    assert results["test/accuracy"] == 1 and results["rdm/ceiling_low"] > 0
+    np.testing.assert_array_equal(results["test/confusion"], 8 * np.eye(3))
+    np.save(tmp_path / "new.npy", 9 * means["dog"][None])
+    rows = recipe.apply(trained, [str(tmp_path / "new.npy")])
+    assert [(row["subject"], row["condition"]) for row in rows] == [("anna", "dog"), ("bert", "dog")]
+    recipe.figures(trained, tmp_path)
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"distances-anna.svg", "distances-bert.svg"}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deeplearn import catalog
+from deeplearn.cli import main
 from deeplearn.record.predictions import columns_of
 from deeplearn.trained import Trained
 
@@ -34,6 +35,19 @@ def test_rows_of_several_formulas_are_shown_under_the_same_columns(trained):
 def test_truth_tables_that_nobody_reads_are_refused(trained):
     (row,) = recipe.apply(trained, [" and ".join("abcdefghijk")])
     assert "has 11 inputs" in row["error"]
+
+
+def test_predict_draws_the_net_in_characters_and_as_a_picture(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("deeplearn.trained.recipe_of", lambda folder, trust: (recipe, CONFIG))
+    monkeypatch.setattr("deeplearn.trained.opened", lambda recipe, config: trained)
+    picture = tmp_path / "new" / "net.svg"
+    assert main(["predict", str(tmp_path), "(a and b) or not c", "--picture", str(picture)]) == 0
+    shown = capsys.readouterr().out
+    assert "└─○ u1, threshold 2" in shown and "c+1: 1 of c" in shown
+    assert "(a and b) or not c" in picture.read_text()
+    rows = ["predict", str(tmp_path), "a and b", "--output", "-"]
+    assert main(rows) == 0 and capsys.readouterr().out.startswith("formula,a,b,")
+    assert main([*rows, "--picture", "net.txt"]) == 2 and ".svg or .png" in capsys.readouterr().err
 
 
 def test_every_competitor_judges_every_patient_once():

@@ -51,3 +51,26 @@ def test_a_searchlight_finds_where_the_signal_is():
     means, noise = decoding.patterns(values, RUNS, LABELS)
     light = decoding.searchlight(means[:, :2], noise, RUNS, places, radius=1.0)
     assert light[here].mean() == 1 and light[(places > 3).any(1)].mean() < 0.75
+
+
+def test_what_whitens_is_chosen_without_the_run_that_is_tested():
+    values = made(1.0, seed=3)
+    means, noise = decoding.patterns(values, RUNS, LABELS)
+    taken = decoding.left_out_runs(means[:, :2], noise, RUNS)
+    kept = RUNS != 2
+    kind = decoding.best_noise(np.delete(means[:, :2], 2, axis=0), noise[kept], RUNS[kept])
+    white = decoding.whitened(means[:, :2], noise, RUNS, kind)
+    np.testing.assert_array_equal(taken[2], decoding.nearest(white)[2])
+    changed = means[:, :2].copy()
+    changed[2] += 100 * np.random.default_rng(0).normal(size=changed[2].shape)
+    assert decoding.best_noise(np.delete(changed, 2, axis=0), noise[kept], RUNS[kept]) == kind
+
+
+def test_two_runs_are_enough_to_decode():
+    means, noise = decoding.patterns(made(3.0)[:24], RUNS[:24], LABELS[:24])
+    assert decoding.left_out_runs(means[:, :2], noise, RUNS[:24]).shape == (2, 2)
+
+
+def test_shuffled_conditions_are_told_by_chance_alone():
+    means, noise = decoding.patterns(made(5.0), RUNS, LABELS)
+    assert decoding.shuffled_accuracy(means[:, :2], noise, RUNS, 100, seed=0) == pytest.approx(0.5, abs=0.1)

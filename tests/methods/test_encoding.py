@@ -91,3 +91,27 @@ def test_the_permutation_test_keeps_its_level_and_has_power():
     assert (
         encoding.permutation_p(jnp.asarray(predicted), jnp.asarray(predicted + noise), key, 99) <= 0.05
     ).mean() > 0.9
+
+
+def test_choices_are_made_without_the_data_that_are_tested():
+    rng = np.random.default_rng(5)
+    layers, noise = [rng.normal(size=(60, 30)) for _ in range(6)], rng.normal(size=(60, 200))
+    signal = layers[2] @ rng.normal(size=(30, 200))
+    for groups in (np.arange(60) % 3, np.arange(60) % 2):  # of two groups, the one that is left is halved
+        chance = encoding.explained(layers, noise, groups, PENALTIES, tried=2, seed=0)
+        assert chance.single.mean() < 0 and chance.banded.mean() < 0  # a mean foretells noise better
+        found = encoding.explained(layers, signal, groups, PENALTIES, tried=2, seed=0)
+        assert np.median(found.single) > 0.3 and (found.scores.argmax(0) == 2).mean() > 0.9
+
+
+def test_a_single_choice_is_scored_as_scikit_learn_scores_it():
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import LeaveOneGroupOut
+
+    found, scores = encoding.held_out(BANDS[:1], VOXELS, GROUPS, [2.0], encoding.PLAIN), []
+    for learn, held in LeaveOneGroupOut().split(VOXELS, groups=GROUPS):
+        x = encoding.scaled_features(BANDS[0], learn)
+        model = Ridge(alpha=2.0).fit(x[learn], VOXELS[learn])
+        true = VOXELS[held]
+        scores.append(1 - ((true - model.predict(x[held])) ** 2).sum(0) / ((true - true.mean(0)) ** 2).sum(0))
+    np.testing.assert_allclose(found, np.mean(scores, axis=0), atol=1e-5)

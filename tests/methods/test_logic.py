@@ -137,3 +137,17 @@ def test_a_brief_cold_touch_feels_hot_and_a_long_one_cold():
 def test_what_is_no_formula_is_refused(formula):
     with pytest.raises(UsageError, match="write names, and, or, not"):
         logic.compiled(formula)
+
+
+def test_proofs_say_on_how_many_inputs_a_symmetric_function_depends():
+    counts = {proof.formula: proof.counts for proof in logic.proofs(2)}
+    assert counts["(a and b)"] == (2,) and counts["(not a and b) or (a and not b)"] == (1,)
+    assert counts["False"] == () and counts["(a and not b)"] is None
+
+
+def test_nets_with_circles_remember_count_and_feel():
+    (_, memory), (names, counter), (_, heat) = logic.episodes().values()
+    assert memory[:, 2].tolist() == [False] * 3 + [True] * 7 + [False] * 6 + [True] * 8
+    ones = counter[:, names.index("up 0")] | counter[:, names.index("stay 0")]
+    np.testing.assert_array_equal(ones[1:], np.cumsum(counter[:-1, 0]) % 2)
+    assert heat[:, 4].nonzero()[0].tolist() == [5, 15, 19]  # cold for a moment, cold that ends, something warm

@@ -93,3 +93,11 @@ def test_hidden_units_solve_exclusive_or_and_a_single_layer_cannot():
     keys = jax.random.split(jax.random.key(5), 10)
     four, none = (jax.jit(jax.vmap(functools.partial(solved, widths=widths)))(keys) for widths in ((2, 4, 1), (2, 1)))
     assert four.mean() >= 0.9 and not none.any()
+
+
+def test_an_early_stopped_net_tells_unseen_points_apart_that_a_line_does_not():
+    x = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+    y = np.sign(x[:, 0] * x[:, 1])
+    scores = [rules.early_stopped(x[::2], y[::2], hidden, 0)(x[1::2]) for hidden in ((), (16,))]
+    line, net = [np.mean(np.sign(score) == y[1::2]) for score in scores]
+    assert net > 0.9 and line < 0.7

@@ -107,3 +107,24 @@ def test_reweighting_finds_the_feature_that_counts_on_new_stimuli():
     found = rsa.spearman(rsa.reweighted(features, target, learn, held, 1e-3), wanted)
     plain = rsa.spearman(rsa.pairs(((features[held][:, None] - features[held][None]) ** 2).sum(-1)), wanted)
     assert found > 0.9 > plain
+
+
+def test_the_ceiling_is_held_against_shuffled_stimuli():
+    rng = np.random.default_rng(7)
+    shared = rng.normal(size=45)
+    p = {signal: rsa.ceiling_p(signal * shared + rng.normal(size=(4, 45)), draws=30, seed=0) for signal in (0, 2)}
+    assert p[2] == pytest.approx(1 / 31) and p[0] > 0.05
+
+
+def test_measures_are_means_over_subjects_each_with_its_own_model():
+    own = rsa.measured(SUBJECTS, SUBJECTS)
+    assert own["spearman"] == pytest.approx(1) and own["cosine"] == pytest.approx(1) and 0.9 < own["tau_a"] <= 1
+    assert rsa.measured(SUBJECTS, MODEL)["tau_a"] == pytest.approx(np.mean([rsa.tau_a(a, MODEL) for a in SUBJECTS]))
+
+
+def test_layers_are_chosen_and_drawn_from_the_same_matrices():
+    features = [np.random.default_rng(i).normal(size=(8, 12)) for i in range(3)]
+    true = rsa.correlation_distance(features[1])
+    found = rsa.of_layers(features, np.stack([true, true**2, true**3]), draws=5, seed=0)
+    assert found.chosen.tolist() == [1, 1, 1] and found.most == 1 and found.interval.shape == (2, 3)
+    np.testing.assert_array_equal(found.model, found.brain)

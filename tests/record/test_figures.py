@@ -51,6 +51,12 @@ def test_names_and_numbers_are_text() -> None:
     assert "0" not in found  # Empty cells stay empty.
 
 
+def test_powers_of_ten_and_names_on_an_axis_can_be_read() -> None:
+    assert {"1", "100", "10000"} <= set(texts(DRAW["log"](None)))
+    assert {"30", "200"} <= set(texts(figures.curves({"a": ([30, 300], [20, 200])}, log_x=True, log_y=True)))
+    assert {"first", "second"} <= set(texts(figures.curves({"a": (["first", "second"], [1, 2], [0, 1], [2, 3])})))
+
+
 def test_many_points_stay_small() -> None:
     true = rng.normal(size=20_000)
     assert len(figures.scatter(true + 0.1, true, low=true, high=true + 1)) < 500_000

@@ -83,6 +83,16 @@ def test_a_picture_of_a_run_folder_cannot_run_anything(folders: list[Path], tmp_
     assert base64.b64encode((folders[2] / "figures" / "sample_predictions.svg").read_bytes()).decode() in html
 
 
+def test_a_large_picture_is_shown_whole(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", Config())
+    (folder / "figures").mkdir(exist_ok=True)
+    (folder / "figures" / "large.svg").write_bytes(data := b"<svg>" + b" " * 50_000 + b"</svg>")
+    assert (
+        f'"data:image/svg+xml;base64,{base64.b64encode(data).decode()}"'
+        in page([load_run(folder)], tmp_path / "page.html").read_text()
+    )
+
+
 def test_a_sound_of_a_run_folder_can_be_played(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", Config())
     (folder / "figures").mkdir(exist_ok=True)

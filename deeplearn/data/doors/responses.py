@@ -1,8 +1,9 @@
 """What brains answered: volumes with conditions and runs, dissimilarities of images, or voxels that saw images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
@@ -20,8 +21,8 @@ class Data:
     name: Literal["haxby", "images92", "simulated"] = "haxby"
     """Eight kinds of objects in ventral temporal cortex; 92 objects in IT (needs path); voxels made from a network."""
     path: Path | None = None
-    """The folder of images92. Or your own instead: an .npz of responses [N, V], runs [N], and conditions [N] or stimuli
-    [N, H, W, 3] (uint8); or volumes (.nii, .nii.gz), with mask and attributes."""
+    """The folder of images92. Or your own instead: an .npz of responses [N, V], runs [N], conditions [N] or stimuli
+    [N, H, W, 3] (uint8) and, of several people, subjects [N]; or volumes (.nii, .nii.gz), with mask and attributes."""
     mask: Path | None = None
     """Own volumes: a volume that is positive in the voxels to take."""
     attributes: Path | None = None
@@ -38,20 +39,22 @@ class Scans:
     runs: Shaped[np.ndarray, "N"]
     places: Int[np.ndarray, "V 3"] | None = None
     """Where the voxels lie in the volume."""
+    subject: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Viewed:
-    """Responses of one subject to images; regions and depths are known where they are simulated."""
+    """Responses of one subject to images."""
 
     name: str
     images: UInt8[np.ndarray, "N H W 3"]
     values: Float[np.ndarray, "N V"]
     runs: Shaped[np.ndarray, "N"]
+    subject: str = ""
 
 
-def load(data: Data) -> Scans | Alike | Viewed:
-    """The responses that the knobs name; simulated ones need a network, and so another function.
+def load(data: Data) -> list[Scans] | list[Viewed] | Alike:
+    """The responses that the knobs name, by subject; simulated ones need a network, and so another function.
 
     Raises:
         DataError: names the file, and the row, line or voxel that is wrong.
@@ -62,12 +65,12 @@ def load(data: Data) -> Scans | Alike | Viewed:
     if data.path is not None and data.path.name.endswith((".nii", ".nii.gz")):
         if data.mask is None or data.attributes is None:
             raise ConfigError("volumes need --data.mask and --data.attributes, too.")
-        return read_scans(data.path, data.mask, data.attributes)
+        return [read_scans(data.path, data.mask, data.attributes)]
     if data.name == "images92":
         return images92(data.path)
     if data.path is not None:
         raise ConfigError(f"{data.path} is no .npz, .nii or .nii.gz; --data.name images92 takes a folder.")
-    return read_scans(*haxby(), name="haxby")
+    return [read_scans(*haxby(), name="haxby")]
 
 
 def read_scans(volumes: Path, mask: Path, attributes: Path, name: str | None = None) -> Scans:
@@ -92,11 +95,12 @@ def read_scans(volumes: Path, mask: Path, attributes: Path, name: str | None = N
         places=np.argwhere(taken),
     )
     _check(volumes, scans.values, {str(attributes): scans.conditions}, scans.runs)
+    _check_runs(str(volumes), scans.runs)
     return scans
 
 
-def read_arrays(path: Path) -> Scans | Viewed:
-    """An .npz; with `stimuli` for encoding models, with `conditions` for decoding."""
+def read_arrays(path: Path) -> list[Scans] | list[Viewed]:
+    """An .npz, by subject; with `stimuli` for encoding models, with `conditions` for decoding."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
@@ -104,19 +108,71 @@ def read_arrays(path: Path) -> Scans | Viewed:
         raise DataError(f"cannot read {path} ({error}); save it with numpy.savez.") from error
     if missing := {"responses", "runs"} - set(arrays):
         raise DataError(f"{path} lacks {' and '.join(sorted(missing))}; it holds {', '.join(arrays) or 'nothing'}.")
+    kinds = {kind: arrays[kind] for kind in ("stimuli", "conditions", "subjects") if kind in arrays}
+    if len(kinds.keys() - {"subjects"}) != 1:
+        there = " and ".join(kinds.keys() - {"subjects"}) or "neither stimuli nor conditions"
+        raise DataError(f"{path} holds {there}; save one of them.")
+    if arrays["responses"].ndim != 2 or arrays["responses"].dtype.kind not in "fiu":
+        shown = f"{arrays['responses'].dtype} {arrays['responses'].shape}"
+        raise DataError(f"{path}: responses are {shown}; give numbers [measurements, voxels].")
     values, runs = arrays["responses"].astype(np.float64), arrays["runs"]
-    kinds = {kind: arrays[kind] for kind in ("stimuli", "conditions") if kind in arrays}
-    if len(kinds) != 1:
-        raise DataError(f"{path} holds {' and '.join(kinds) or 'neither stimuli nor conditions'}; save one of them.")
-    if values.ndim != 2:
-        raise DataError(f"{path}: responses have the shape {values.shape}; give [measurements, voxels].")
     _check(path, values, kinds, runs)
-    if "stimuli" in kinds:
-        images = kinds["stimuli"]
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-            raise DataError(f"{path}: stimuli are {images.dtype} {images.shape}; give uint8 [N, height, width, 3].")
-        return Viewed(name=str(path), images=images, values=values, runs=runs)
-    return Scans(name=str(path), values=values, conditions=kinds["conditions"].astype(str), runs=runs)
+    subjects = kinds["subjects"].astype(str) if "subjects" in kinds else np.full(len(values), "")
+    images = kinds.get("stimuli")
+    if images is not None and (images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3):
+        raise DataError(f"{path}: stimuli are {images.dtype} {images.shape}; give uint8 [N, height, width, 3].")
+    found: list[Any] = []
+    for subject in np.unique(subjects):
+        own, name = subjects == subject, f"{path} ({subject})" if subject else str(path)
+        known = {"name": name, "subject": str(subject), "values": values[own], "runs": runs[own]}
+        _check_runs(name, known["runs"])
+        found.append(
+            Scans(conditions=kinds["conditions"].astype(str)[own], **known)
+            if images is None
+            else Viewed(images=images[own], **known)
+        )
+    for own in found if images is None else ():
+        if differing := set(own.conditions) ^ set(found[0].conditions):
+            raise DataError(
+                f"{own.name} and {found[0].name} do not share {', '.join(sorted(differing))}; leave that out."
+            )
+    return found
+
+
+def alike(people: Sequence[Viewed]) -> Alike | None:
+    """How unlike the images are that all of several people saw: 1 - correlation of mean responses; None of one person.
+
+    Raises:
+        DataError: fewer than four images were seen by all.
+    """
+    if len(people) < 2:
+        return None
+    rows: list[dict[bytes, list[int]]] = [{} for _ in people]
+    for own, found in zip(people, rows, strict=True):
+        for row, image in enumerate(own.images):
+            found.setdefault(image.tobytes(), []).append(row)
+    shared = [image for image in rows[0] if all(image in other for other in rows)]
+    if len(shared) < 4:
+        raise DataError(
+            f"{people[0].name}: all subjects saw {len(shared)} of the stimuli; four or more can be compared."
+        )
+    rdms = [
+        1 - np.corrcoef([own.values[found[image]].mean(0) for image in shared])
+        for own, found in zip(people, rows, strict=True)
+    ]
+    images = people[0].images[[rows[0][image][0] for image in shared]]
+    return Alike(name=f"{people[0].name}, compared", images=images, rdms=np.array(rdms), models={})
+
+
+def read_patterns(path: str, voxels: int) -> Float[np.ndarray, "N V"]:
+    """Patterns of a .npy file. Raises DataError where there are none, or others than of so many voxels."""
+    try:
+        values = np.atleast_2d(np.load(path, allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} holds no patterns ({error}); give an array [N, voxels] in a .npy file.") from error
+    if values.shape[1:] != (voxels,):
+        raise DataError(f"{path} has {values.shape[-1]} voxels; this run decodes {voxels}.")
+    return values
 
 
 def _check(path: Path, values: np.ndarray, kinds: dict[str, np.ndarray], runs: np.ndarray) -> None:
@@ -127,6 +183,9 @@ def _check(path: Path, values: np.ndarray, kinds: dict[str, np.ndarray], runs: n
     if len(bad):
         row = int(np.flatnonzero(~np.isfinite(values[:, bad[0]]))[0])
         shown = ", ".join(map(str, bad[:5]))
-        raise DataError(f"{path}: {len(bad)} voxels are not finite, such as {shown} (at row {row}); leave them out.")
+        raise DataError(f"{path}: {len(bad)} voxel(s) are not finite, such as {shown} (at row {row}); leave them out.")
+
+
+def _check_runs(name: str, runs: np.ndarray) -> None:
     if len(np.unique(runs)) < 2:
-        raise DataError(f"{path}: all measurements are of run {runs[0]}; give two runs or more, to hold one out.")
+        raise DataError(f"{name}: all measurements are of run {runs[0]}; give two runs or more, to hold one out.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deeplearn.data.doors.responses import Data, Scans, Viewed, load
+from deeplearn.data.doors.responses import Data, Scans, Viewed, alike, load
 from deeplearn.data.nifti import read_nifti
 from deeplearn.errors import ConfigError, DataError
 
@@ -58,7 +58,7 @@ def volumes(folder, lines=8, shape=(3, 2, 1)):
 
 def test_own_volumes_become_voxels_with_conditions_and_runs(tmp_path):
     data = volumes(tmp_path)
-    scans = load(data)
+    (scans,) = load(data)
     assert scans.values.shape == (8, 5) and scans.runs.tolist() == ["0"] * 4 + ["1"] * 4
     here = tuple(scans.places[2])
     np.testing.assert_allclose(scans.values[:, 2], read_nifti(data.path)[here])
@@ -80,6 +80,9 @@ def test_a_line_without_a_run_is_named(tmp_path):
         load(data)
 
 
+ONES = np.ones(6, int)
+
+
 def arrays(path, **changes):
     columns = {"responses": np.random.default_rng(0).normal(size=(6, 3)), "runs": np.arange(6) // 3}
     columns |= {"conditions": np.array(["a", "b", "c"] * 2)} | changes
@@ -88,10 +91,33 @@ def arrays(path, **changes):
 
 
 def test_own_arrays_are_scans_or_views(tmp_path):
-    scans = load(arrays(tmp_path / "a.npz"))
+    (scans,) = load(arrays(tmp_path / "a.npz"))
     assert isinstance(scans, Scans) and scans.conditions.tolist() == ["a", "b", "c"] * 2
     images = np.zeros((6, 4, 4, 3), np.uint8)
-    assert isinstance(load(arrays(tmp_path / "b.npz", conditions=None, stimuli=images)), Viewed)
+    (viewed,) = load(arrays(tmp_path / "b.npz", conditions=None, stimuli=images))
+    assert isinstance(viewed, Viewed) and alike([viewed]) is None
+
+
+def test_subjects_keep_to_themselves(tmp_path):
+    people = load(
+        arrays(tmp_path / "a.npz", runs=np.arange(6) // 3, subjects=np.array(["b", "a"] * 3), conditions=ONES)
+    )
+    assert [own.subject for own in people] == ["a", "b"] and [len(own.values) for own in people] == [3, 3]
+
+
+def test_images_that_all_saw_are_compared_in_one_order(tmp_path):
+    rng = np.random.default_rng(0)
+    images, values = rng.integers(0, 256, (5, 2, 2, 3)).astype(np.uint8), rng.normal(size=(5, 3))
+    order = np.array([3, 1, 0, 4, 2])
+    columns = {"stimuli": np.concatenate([images, images[order]]), "responses": np.concatenate([values, values[order]])}
+    columns |= {"runs": np.tile([0, 1, 0, 1, 0], 2), "subjects": np.repeat([1, 2], 5), "conditions": None}
+    found = alike(load(arrays(tmp_path / "a.npz", **columns)))
+    np.testing.assert_array_equal(found.images, images)
+    np.testing.assert_allclose(found.rdms[0], found.rdms[1])
+    np.testing.assert_allclose(found.rdms[0], 1 - np.corrcoef(values), atol=1e-12)
+    columns["stimuli"][5:7] += 1
+    with pytest.raises(DataError, match="all subjects saw 3 of the stimuli"):
+        alike(load(arrays(tmp_path / "b.npz", **columns)))
 
 
 @pytest.mark.parametrize(
@@ -102,8 +128,12 @@ def test_own_arrays_are_scans_or_views(tmp_path):
         ({"runs": np.arange(5)}, "6 measurements and 5 runs"),
         ({"conditions": None}, "neither stimuli nor conditions"),
         ({"conditions": np.array(["a"] * 5)}, "6 measurements and 5 conditions"),
-        ({"responses": np.full((6, 3), np.nan)}, r"3 voxels are not finite, such as 0, 1, 2 \(at row 0\)"),
-        ({"responses": np.zeros(6)}, "give .measurements, voxels."),
+        ({"responses": np.full((6, 3), np.nan)}, r"3 voxel\(s\) are not finite, such as 0, 1, 2 \(at row 0\)"),
+        ({"responses": np.zeros(6)}, "give numbers .measurements, voxels."),
+        ({"responses": np.full((6, 3), "a")}, "give numbers"),
+        ({"subjects": np.arange(5)}, "6 measurements and 5 subjects"),
+        ({"subjects": np.arange(6) // 3}, r"\(0\): all measurements are of run 0"),
+        ({"subjects": np.arange(6) % 2, "conditions": np.array(list("abcdab")), "runs": np.arange(6) // 2}, "share"),
         ({"conditions": None, "stimuli": np.zeros((6, 4, 4))}, "give uint8"),
         ({"runs": np.array([{}] * 6, object)}, "cannot read"),
     ],
