@@ -19,6 +19,7 @@ usage: deeplearn VERB ...        (deeplearn VERB --help explains a verb)
 
   list                           the experiments, with what each one is
   train EXPERIMENT [--KNOB ...]  train by name or by the path of your own file
+  sweep EXPERIMENT --over ...    trials that differ in some knobs, compared on validation data
   resume RUN                     go on with a run where it stopped
   evaluate RUN                   evaluate a run folder's newest checkpoint again
   predict RUN INPUT...           use a trained model on your own files or texts
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 VERBS = (
-    *("list", "train", "resume", "evaluate", "predict", "report", "compare", "export"),
+    *("list", "train", "sweep", "resume", "evaluate", "predict", "report", "compare", "export"),
     *("data", "index", "bench", "info", "completion"),
 )
 """Each is a file in verbs/."""

@@ -34,7 +34,7 @@ def locked(folder: Path) -> Iterator[None]:
         StorageError: the folder cannot be written.
     """
     fresh = not folder.exists()
-    descriptor = _take(folder / LOCK) if jax.process_index() == 0 else None
+    descriptor = take(folder / LOCK) if jax.process_index() == 0 else None
     if not _agreed(descriptor is not None):
         raise ConfigError(
             f"{folder} is in use by {_owner(folder / LOCK)}; wait for it, stop it, or choose another --workdir."
@@ -43,15 +43,14 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         if descriptor is not None:
-            (folder / LOCK).unlink(missing_ok=True)  # While it is still held: nobody can have taken it.
-            os.close(descriptor)
+            release(folder / LOCK, descriptor)
             if fresh:  # Nothing may have come of it, and then nothing is left.
                 with contextlib.suppress(OSError):
                     folder.rmdir()
 
 
-def _take(path: Path) -> int | None:
-    """The open, locked file, or None where another process holds it."""
+def take(path: Path) -> int | None:
+    """The open, locked file, or None where another process holds it. Raises StorageError where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
@@ -82,6 +81,12 @@ def _take(path: Path) -> int | None:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps(owner).encode())
     return descriptor
+
+
+def release(path: Path, descriptor: int) -> None:
+    """Give back what `take` gave."""
+    path.unlink(missing_ok=True)  # While it is still held: nobody can have taken it.
+    os.close(descriptor)
 
 
 def _is(descriptor: int, path: Path) -> bool:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Workspace:
     reading: bool = False
     other_data: bool = False
     """While reading: go on where the data are not those of the training."""
+    final: bool = True
+    """Evaluate also on what is to be looked at once only; a sweep, which chooses, does not."""
 
     def fit(self, build: Callable[[Any], Experiment], config: Run, name: str = "") -> tuple[Trained, Results]:
         """One model and the results of its evaluations: trained, or while reading restored and evaluated again.
@@ -54,7 +56,7 @@ class Workspace:
             stored = restored(config, folder, fitted, experiment.task)
             return stored, evaluate_stored(experiment, stored, config, other_data=self.other_data)
         folder.mkdir(parents=True, exist_ok=True)
-        experiment = build(None)
+        experiment = build(None) if self.final else unfinal(build(None))
         state, results = fit(experiment, config, folder)
         learnt, fitted = variables(state), experiment.fitted
         return Trained(config=config, folder=folder, variables=learnt, fitted=fitted, task=experiment.task), results
@@ -77,6 +79,12 @@ class Workspace:
             fitfile.refuse_other_data(self.folder, before, now)
         if not self.reading and jax.process_index() == 0:
             write_text(path, json.dumps(before | now, indent=1) + "\n")
+
+
+def unfinal(experiment: Experiment) -> Experiment:
+    """The experiment without the evaluations that are to be looked at once only."""
+    kept = {name: evaluation for name, evaluation in experiment.evaluations.items() if not evaluation.final}
+    return replace(experiment, evaluations=kept)
 
 
 def _stored(path: Path) -> dict[str, Any]:

@@ -61,10 +61,10 @@ def test_help_of_a_verb_imports_no_jax(verb):
 )
 def test_a_file_of_knobs_stands_over_the_preset_and_below_the_flags(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    before = train._default(RECIPE, "wide", str(tmp_path / name))
+    before = train.default(RECIPE, "wide", str(tmp_path / name))
     assert (before.width, before.optimizer.decay, before.optimizer.rate) == (16, 0.5, 1e-3)
     assert before.workdir is None
-    form = flags.parse(train._form(RECIPE, before), ["--optimizer.rate", "3e-3"], verb="train own", about="")
+    form = flags.parse(train.form(RECIPE, before), ["--optimizer.rate", "3e-3"], verb="train own", about="")
     assert form.knobs == replace(before, optimizer=replace(before.optimizer, rate=3e-3))
 
 
@@ -80,11 +80,11 @@ def test_a_file_of_knobs_stands_over_the_preset_and_below_the_flags(tmp_path, na
 def test_a_wrong_file_of_knobs_is_named(tmp_path, name, text, error, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(error, match=message):
-        train._default(RECIPE, None, str(tmp_path / name))
+        train.default(RECIPE, None, str(tmp_path / name))
 
 
 def test_whole_numbers_may_be_written_with_an_exponent(capsys):
-    form = train._form(RECIPE, Config())
+    form = train.form(RECIPE, Config())
     parse = lambda words: flags.parse(form, words, verb="train own", about="")  # noqa: E731
     assert parse(["--steps", "1e3"]).knobs.steps == 1000
     assert parse(["--together", "True"]).knobs.together is True
@@ -93,11 +93,11 @@ def test_whole_numbers_may_be_written_with_an_exponent(capsys):
     assert "1.5" in capsys.readouterr().err
 
 
-def test_a_warm_up_is_shortened_to_a_short_run(capsys):
+def test_a_warm_up_isshortened_to_a_short_run(capsys):
     config = Config(steps=30, optimizer=Optimizer(warmup=100))
-    assert train._shortened(config).optimizer.warmup == 3
+    assert train.shortened(config).optimizer.warmup == 3
     assert "shortened to 3" in capsys.readouterr().err
-    assert train._shortened(Config(steps=200, optimizer=Optimizer(warmup=100))).optimizer.warmup == 100
+    assert train.shortened(Config(steps=200, optimizer=Optimizer(warmup=100))).optimizer.warmup == 100
 
 
 def test_a_report_of_nothing_writes_nothing(tmp_path, monkeypatch):

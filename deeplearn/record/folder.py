@@ -84,7 +84,7 @@ def run_folder(folder: Path | None, experiment: str, source: bytes | None = None
     """
     if folder is None:
         name = _agreed(f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
-        return _root() / Path(experiment).stem / name
+        return root() / Path(experiment).stem / name
     if jax.process_index() == 0:
         _check_free(folder, experiment, _digest(source))
     return folder
@@ -121,12 +121,13 @@ def open_run(folder: Path | None, config: Any, experiment: str, source: bytes | 
     write_text(commands, f"{earlier}{_command()}\n")
     if stamp["git"] and stamp["git"]["dirty"]:
         write_text(folder / "diff.patch", diff_patch(code))
-    if _root().absolute() in folder.absolute().parents:
-        _point(_root() / "latest", folder)
+    if root().absolute() in folder.absolute().parents:
+        _point(root() / "latest", folder)
     return folder
 
 
-def _root() -> Path:
+def root() -> Path:
+    """Where new run folders go."""
     return Path(os.environ.get("DEEPLEARN_RUNS", "runs"))
 
 

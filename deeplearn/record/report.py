@@ -39,20 +39,6 @@ def page(runs: Sequence[Record], out: Path) -> Path:
     Raises:
         StorageError: the disk is full or read-only.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    engine = Environment(
-        loader=PackageLoader("deeplearn.record"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    engine.filters["markup"] = (
-        Markup  # Only for what this module drew or encoded itself; all text from run folders is escaped.
-    )
-    engine.finalize = lambda value: value if isinstance(value, Markup) else plain(value, 10 * LONGEST)
     refused: list[tuple[Path, str]] = []
     try:
         sections = _sections(runs)
@@ -60,9 +46,26 @@ def page(runs: Sequence[Record], out: Path) -> Path:
         runs, refused = _drawable(runs)
         sections = _sections(runs)
     problems = [(run.folder, problem) for run in runs for problem in run.problems] + refused
-    text = engine.get_template("report.html.jinja").render(sections=sections, problems=problems)
+    text = engine().get_template("report.html.jinja").render(sections=sections, problems=problems)
     write_text(Path(out), text)
     return Path(out)
+
+
+def engine() -> Any:
+    """Jinja2 with our templates: what a value says is escaped, and shown as `plain` shows it."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    made = Environment(
+        loader=PackageLoader("deeplearn.record"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["markup"] = Markup  # Only for what this module drew itself; all text from run folders is escaped.
+    made.finalize = lambda value: value if isinstance(value, Markup) else plain(value, 10 * LONGEST)
+    return made
 
 
 def _drawable(runs: Sequence[Record]) -> tuple[list[Record], list[tuple[Path, str]]]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,13 +31,13 @@ def main(words: list[str]) -> None:
     recipe = catalog.load(name)
     preset, rest = option(words, "--preset")
     file, rest = option(rest, "--config")
-    form = parse(_form(recipe, _default(recipe, preset, file)), rest, verb=f"train {name}", about=_about(recipe))
-    if form.dry_run:
+    said = parse(form(recipe, default(recipe, preset, file)), rest, verb=f"train {name}", about=_about(recipe))
+    if said.dry_run:
         from deeplearn.plan import plan
 
-        print(plan(recipe, form.knobs))
+        print(plan(recipe, said.knobs))
     else:
-        run(recipe, form.knobs)
+        run(recipe, said.knobs)
 
 
 def run(recipe: "Recipe", config: "Run") -> None:
@@ -45,13 +46,13 @@ def run(recipe: "Recipe", config: "Run") -> None:
     from deeplearn.record.table import table
     from deeplearn.train import train
 
-    folder = train(recipe, _shortened(config))
+    folder = train(recipe, shortened(config))
     if processes.first():
         print(table([load_run(folder)], "text", screen_width()))
         print(f"\nrun folder: {folder}\nlook at it: deeplearn report {folder}")
 
 
-def _shortened(config: "Run") -> "Run":
+def shortened(config: "Run") -> "Run":
     """A warm-up that fits the run: a short trial of an experiment should not fail for a knob it did not set."""
     warmup, longest = config.optimizer.warmup, config.steps // 10
     if warmup < max(config.steps, 1):
@@ -60,7 +61,7 @@ def _shortened(config: "Run") -> "Run":
     return dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, warmup=longest))
 
 
-def _default(recipe: "Recipe", preset: str | None, file: str | None) -> "Run":
+def default(recipe: "Recipe", preset: str | None, file: str | None) -> "Run":
     """The knobs before the flags: those of a preset, and over them those of a file."""
     import difflib
 
@@ -99,7 +100,7 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _form(recipe: "Recipe", default: "Run") -> type:
+def form(recipe: "Recipe", start: "Run", more: Sequence[tuple[str, Any, Any]] = ()) -> type:
     """The experiment's knobs, and the options that every experiment has."""
     import tyro
 
@@ -110,7 +111,7 @@ def _form(recipe: "Recipe", default: "Run") -> type:
     return dataclasses.make_dataclass(
         "Train",
         [
-            ("knobs", Annotated[recipe.Config, tyro.conf.arg(name="")], dataclasses.field(default=default)),
+            ("knobs", Annotated[recipe.Config, tyro.conf.arg(name="")], dataclasses.field(default=start)),
             ("preset", Annotated[str | None, text(presets)], None),
             ("config", Annotated[Path | None, text("Knobs from a file: a run's config.json, or .toml, .yaml.")], None),
             (
@@ -119,6 +120,7 @@ def _form(recipe: "Recipe", default: "Run") -> type:
                 False,
             ),
             ("debug", Annotated[bool, text("Show the traceback of an error.")], False),
+            *more,
         ],
         frozen=True,
     )

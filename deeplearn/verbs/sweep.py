@@ -1,0 +1,141 @@
+"""`deeplearn sweep`: trials that differ in some knobs, compared on validation data."""
+
+import dataclasses
+import os
+import secrets
+import shlex
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from deeplearn import catalog
+from deeplearn.errors import ConfigError, UsageError, note
+from deeplearn.flags import before_jax, option, parse, screen_width
+
+USAGE = """\
+usage: deeplearn sweep EXPERIMENT --over KNOB=VALUE,VALUE KNOB=LOW..HIGH [--trials N] [--KNOB VALUE ...]
+       deeplearn sweep FOLDER [--workers N]          go on with a sweep
+
+  deeplearn sweep classification --over optimizer.rate=1e-3,3e-3 model.width=16,32 --steps 300 --seeds 3
+  deeplearn sweep translation --over optimizer.rate=1e-4..1e-2 dropout=0.0..0.3 --trials 30 --sampler tpe
+
+--help after the experiment shows every knob. Trials are compared on validation data; a test metric is refused.
+"""
+
+
+def main(words: list[str]) -> None:
+    """Begin a sweep or go on with one, then show the table."""
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return
+    known = (Path(words[0]) / "sweep.json").is_file()
+    if not known:
+        catalog.locate(words[0])  # A wrong name is told before anything heavy is imported.
+    before_jax()
+    from deeplearn import processes, sweep
+
+    if processes.several(os.environ):
+        raise ConfigError("a sweep is trained by processes that do not know each other; start it without a launcher.")
+    if known:
+        form = parse(_options(), words[1:], verb="sweep FOLDER", about="Go on with a sweep.")
+        folder = Path(words[0])
+    else:
+        form, folder, planned = _begun(words[0], words[1:])
+        if form.dry_run:
+            over = ", ".join(f"{knob}={text}" for knob, text in planned.over.items())
+            print(f"{planned.trials} trials by {planned.sampler} over {over}; nothing was trained")
+            return
+    print(f"sweep: {folder}", file=sys.stderr)
+    if form.cluster != "here":
+        _submitted(folder, form)
+    elif form.workers > 1:
+        _together(folder, form.workers)
+    else:
+        sweep.work(folder)
+    print(sweep.told(folder, screen_width()))
+
+
+def _begun(name: str, words: list[str]) -> tuple[Any, Path, Any]:
+    """The options, the folder and the plan of a sweep whose knobs the words say."""
+    from deeplearn import sweep
+    from deeplearn.proposals import Sampler
+    from deeplearn.record.folder import root
+    from deeplearn.verbs.train import default, shortened
+    from deeplearn.verbs.train import form as knobs_of
+
+    recipe = catalog.load(name)
+    preset, rest = option(words, "--preset")
+    file, rest = option(rest, "--config")
+    own = [
+        ("over", Annotated[tuple[str, ...], _text("What to vary: KNOB=VALUE,VALUE or KNOB=LOW..HIGH, repeated.")], ()),
+        ("trials", Annotated[int | None, _text("How many to draw; by default all of the grid.")], None),
+        ("sampler", Annotated[Sampler | None, _text("grid, random, or of optuna: tpe, cmaes, qmc.")], None),
+        ("metric", Annotated[str, _text("Validation metric to choose by; by default as the experiment promises.")], ""),
+        ("folder", Annotated[Path | None, _text("Folder of the sweep; one that was begun is gone on with.")], None),
+        *_fields(),
+    ]
+    about = f"Trials of {recipe.name}, compared on validation data.\n\n{recipe.about}"
+    form = parse(knobs_of(recipe, default(recipe, preset, file), own), rest, verb=f"sweep {name}", about=about)
+    planned = sweep.plan(
+        recipe, shortened(form.knobs), form.over, trials=form.trials, sampler=form.sampler, metric=form.metric
+    )
+    stamp = f"sweep-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    folder = form.folder or root() / Path(recipe.name).stem / stamp
+    if not form.dry_run:
+        sweep.begin(folder, planned)
+    return form, folder, planned
+
+
+def _text(help: str) -> Any:
+    import tyro
+
+    return tyro.conf.arg(help=help)
+
+
+def _fields() -> list[tuple[str, Any, Any]]:
+    """What says where trials are trained."""
+    return [
+        ("workers", Annotated[int, _text("Processes that train at once.")], 1),
+        ("cluster", Annotated[Literal["here", "slurm", "local"], _text("slurm: a job a worker, by submitit.")], "here"),
+        ("job", Annotated[tuple[str, ...], _text("For submitit, such as timeout_min=60 slurm_partition=gpu.")], ()),
+    ]
+
+
+def _options() -> type:
+    return dataclasses.make_dataclass("Sweep", _fields(), frozen=True)
+
+
+def _command(folder: Path) -> list[str]:
+    return [sys.executable, "-m", "deeplearn", "sweep", str(folder)]
+
+
+def _together(folder: Path, workers: int) -> None:
+    """Processes that know each other by the folder alone. Raises ConfigError where one has failed."""
+    started = [subprocess.Popen(_command(folder), stdout=subprocess.DEVNULL) for _ in range(workers)]
+    try:
+        codes = [one.wait() for one in started]
+    finally:  # Ctrl-C reaches all of them; what else ends this one must not leave them behind.
+        for one in started:
+            one.terminate()
+    if any(codes):
+        raise ConfigError(f"{sum(map(bool, codes))} of {workers} workers failed; go on with deeplearn sweep {folder}")
+
+
+def _submitted(folder: Path, form: Any) -> None:
+    """A job a worker, and their end. Raises UsageError: submitit is not installed, or an option is no NAME=VALUE."""
+    try:
+        import submitit
+    except ImportError as error:
+        raise UsageError("jobs are submitted by submitit, which comes with pip install 'deeplearn[sweep]'.") from error
+    pairs = [word.partition("=") for word in form.job]
+    if bad := [name for name, equals, _ in pairs if not equals]:
+        raise UsageError(f"--job {bad[0]}: give NAME=VALUE, such as timeout_min=60.")
+    executor = submitit.AutoExecutor(folder=folder / "jobs", cluster=form.cluster)
+    executor.update_parameters(**{name: int(value) if value.isdigit() else value for name, _, value in pairs})
+    call = submitit.helpers.CommandFunction(_command(folder.resolve()))
+    jobs = [executor.submit(call) for _ in range(form.workers)]
+    note(f"jobs {', '.join(job.job_id for job in jobs)}; output in {shlex.quote(str(folder / 'jobs'))}")
+    for job in jobs:
+        job.result()
