@@ -15,8 +15,8 @@ from deeplearn.errors import UsageError
 
 MEMORY = "optuna.jsonl"
 """What optuna's samplers remember of a sweep, in its folder."""
-Sampler = Literal["grid", "random", "tpe", "cmaes", "qmc"]
-OPTUNA = {"tpe": "TPESampler", "cmaes": "CmaEsSampler", "qmc": "QMCSampler"}
+Sampler = Literal["grid", "random", "tpe", "cmaes"]
+OPTUNA = {"tpe": "TPESampler", "cmaes": "CmaEsSampler"}
 WORDS = {"True": True, "False": False, "None": None}
 """As tyro writes them."""
 
@@ -116,13 +116,13 @@ def _distribution(own: Axis) -> Any:
 
 
 def _study(folder: Path, sampler: Sampler, number: int, seed: int) -> Any:
-    """optuna's study. Each call draws with another seed, so that no two processes draw alike; a sequence keeps its."""
+    """optuna's study. Each call draws with another seed, so that no two processes draw alike."""
     optuna = _optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     more = {"constant_liar": True} if sampler == "tpe" else {}  # trials under way count as bad ones
     return optuna.create_study(
         storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / MEMORY))),
-        sampler=getattr(optuna.samplers, OPTUNA[sampler])(seed=seed if sampler == "qmc" else seed + number, **more),
+        sampler=getattr(optuna.samplers, OPTUNA[sampler])(seed=seed + number, **more),
         study_name="sweep",
         load_if_exists=True,
     )

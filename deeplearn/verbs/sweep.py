@@ -71,7 +71,7 @@ def _begun(name: str, words: list[str]) -> tuple[Any, Path, Any]:
     own = [
         ("over", Annotated[tuple[str, ...], _text("What to vary: KNOB=VALUE,VALUE or KNOB=LOW..HIGH, repeated.")], ()),
         ("trials", Annotated[int | None, _text("How many to draw; by default all of the grid.")], None),
-        ("sampler", Annotated[Sampler | None, _text("grid, random, or of optuna: tpe, cmaes, qmc.")], None),
+        ("sampler", Annotated[Sampler | None, _text("grid, random, or of optuna: tpe, cmaes.")], None),
         ("metric", Annotated[str, _text("Validation metric to choose by; by default as the experiment promises.")], ""),
         ("folder", Annotated[Path | None, _text("Folder of the sweep; one that was begun is gone on with.")], None),
         *_fields(),

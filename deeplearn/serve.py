@@ -1,0 +1,188 @@
+"""A small local page, and a JSON address for scripts, where a trained model can be tried.
+
+What a request may do is what `recipe.apply` does with files it has brought itself: a name of a file of this machine is
+refused, uploads lie in a folder of their own that goes when they are answered, and whoever does not know the token of
+this start, such as a page of another site in the same browser, gets nothing.
+"""
+
+import base64
+import binascii
+import hmac
+import json
+import os
+import re
+import secrets
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from deeplearn import files
+from deeplearn.errors import ConfigError, DeeplearnError, UsageError
+from deeplearn.plain import finite
+from deeplearn.record.report import TYPES, engine
+
+MOST = 64
+"""Inputs of one request."""
+PATIENCE = 60.0
+"""Seconds after which a client that sends nothing is hung up on."""
+SHOWN = 20_000_000
+"""Bytes of a picture that is sent back."""
+
+Apply = Callable[[list[str]], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What there is to try."""
+
+    name: str
+    about: str
+    """What the experiment says of its inputs."""
+    apply: Apply
+    token: str
+    limit: int
+    """Most bytes of a request."""
+
+
+def server(served: Served, host: str, port: int) -> ThreadingHTTPServer:
+    """A server that listens; `serve_forever` answers. Port 0 is any free one.
+
+    Raises:
+        ConfigError: the port is taken, or the host is none of this machine.
+    """
+    lock = threading.Lock()  # One prediction at a time: they share the processor, and apply may not be ready for two.
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = PATIENCE
+        server_version, sys_version = "deeplearn", ""
+
+        def do_GET(self) -> None:
+            address = urlsplit(self.path)
+            if address.path != "/":
+                return self._send(404, {"error": "there is only the page / and the address /predict"})
+            if not self._known("".join(parse_qs(address.query).get("token", []))):
+                return None
+            nonce = secrets.token_urlsafe(16)
+            page = engine().get_template("serve.html.jinja")
+            text = page.render(name=served.name, about=served.about, token=served.token, nonce=nonce)
+            return self._send(200, text, nonce)
+
+        def do_POST(self) -> None:
+            self.close_connection = True  # What a refused request still sends is not read as the next one.
+            if urlsplit(self.path).path != "/predict":
+                return self._send(404, {"error": "there is only the page / and the address /predict"})
+            if not self._known(self.headers.get("Authorization", "").removeprefix("Bearer ")):
+                return None
+            length = self.headers.get("Content-Length", "")
+            if not length.isdigit():
+                return self._send(411, {"error": "say how long the request is: Content-Length"})
+            if int(length) > served.limit:
+                return self._send(413, {"error": f"a request may have {served.limit} bytes; --limit says how many"})
+            try:
+                with lock:
+                    return self._send(200, answer(served.apply, self.rfile.read(int(length))))
+            except DeeplearnError as error:
+                return self._send(422, {"error": str(error)})
+            except Exception as error:
+                traceback.print_exc()
+                return self._send(500, {"error": f"{type(error).__name__}: the terminal of the server says more"})
+
+        def _known(self, token: str) -> bool:
+            if hmac.compare_digest(token.encode(), served.token.encode()):
+                return True
+            self._send(403, {"error": "open the address that deeplearn serve printed, with its token"})
+            return False
+
+        def _send(self, code: int, content: Any, nonce: str = "") -> None:
+            page = isinstance(content, str)
+            body = (content if page else json.dumps(content, ensure_ascii=False, allow_nan=False)).encode()
+            self.send_response(code)
+            own = f"script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'" if page else ""
+            for name, value in {
+                "Content-Type": f"{'text/html' if page else 'application/json'}; charset=utf-8",
+                "Content-Length": str(len(body)),
+                "Content-Security-Policy": "default-src 'none'; img-src data: blob:; media-src data: blob:; "
+                f"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; {own}",
+                "X-Content-Type-Options": "nosniff",
+                "Referrer-Policy": "no-referrer",
+                "Cache-Control": "no-store",
+                "Cross-Origin-Resource-Policy": "same-origin",
+            }.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            path = urlsplit(getattr(self, "path", "")).path  # without the token
+            print(f"{self.command or '-'} {path} {args[1] if len(args) > 1 else ''}", file=sys.stderr)
+
+    try:
+        return ThreadingHTTPServer((host, port), Handler)
+    except OSError as error:
+        raise ConfigError(f"cannot listen at {host}:{port} ({error.strerror}); --port 0 takes a free one.") from error
+
+
+def answer(apply: Apply, body: bytes) -> dict[str, Any]:
+    """{"rows", "pictures"} for a request {"texts": [text, ...], "files": {name: base64, ...}}.
+
+    Raises:
+        UsageError: it is no such request, or a text is the name of a file of this machine.
+        DeeplearnError: what apply says.
+    """
+    texts, uploads = _request(body)
+    with tempfile.TemporaryDirectory(prefix="deeplearn-serve-") as place:
+        folder = Path(place).resolve()
+        for name, data in uploads.items():
+            (folder / name).write_bytes(data)
+        rows = apply([*texts, *(str(folder / name) for name in uploads)])
+        made = sorted(path for path in folder.rglob("*") if path.name not in uploads and path.suffix in TYPES)
+        pictures = [{"name": path.name, "address": _address(path)} for path in made[:MOST]]
+        return {"rows": [_local(finite(row), f"{folder}{os.sep}") for row in rows], "pictures": pictures}
+
+
+def _request(body: bytes) -> tuple[list[str], dict[str, bytes]]:
+    """Texts, and bytes by safe names."""
+    form = 'send {"texts": [text, ...], "files": {name: base64, ...}}'
+    try:
+        said = files.parse_json(body)
+        texts, given = said.get("texts", []), said.get("files", {})
+        assert all(isinstance(text, str) for text in texts) and isinstance(texts, list)
+        uploads = {_safe(name): base64.b64decode(data, validate=True) for name, data in given.items()}
+    except (ValueError, AttributeError, TypeError, AssertionError, binascii.Error) as error:
+        raise UsageError(f"the request is none of ours; {form}") from error
+    if not 0 < len(texts) + len(given) <= MOST or len(uploads) < len(given):
+        raise UsageError(f"give from one to {MOST} inputs, files by different names; {form}")
+    for text in texts:
+        if text.startswith(("/", "~")) or ".." in Path(text).parts or os.path.lexists(text.replace("\0", "")):
+            raise UsageError(f"{text!r} names a file of this machine, which is not read; upload the file itself.")
+    return texts, uploads
+
+
+def _safe(name: str) -> str:
+    """The last part of a name, of signs that mean nothing to a file system or a pattern; the ending stays."""
+    path = Path(name.replace("\\", "/"))
+    stem, suffix = (re.sub(r"[^\w-]+", "_", part)[:80] for part in (path.stem, path.suffix.removeprefix(".")))
+    return f"{stem or 'input'}.{suffix}" if suffix else stem or "input"
+
+
+def _address(path: Path) -> str | None:
+    """A picture or a sound as an address that holds it; None where it is too large."""
+    try:
+        data = files.read(path, SHOWN)
+    except OSError:
+        return None
+    return f"data:{TYPES[path.suffix]};base64,{base64.b64encode(data).decode()}"
+
+
+def _local(value: Any, folder: str) -> Any:
+    """Values whose texts name uploads as the client did."""
+    if isinstance(value, Mapping):
+        return {name: _local(inner, folder) for name, inner in value.items()}
+    return value.replace(folder, "") if isinstance(value, str) else value
