@@ -21,6 +21,7 @@ from deeplearn.loop import fit
 from deeplearn.metrics import Drawn, Each, Results
 from deeplearn.record import fitfile, seal
 from deeplearn.record.folder import Result, before, open_run, run_folder, withdraw, write_result
+from deeplearn.record.reading import read_history, read_json
 from deeplearn.record.statistics import Paired, interval, paired
 from deeplearn.trained import Trained, head_of, home, of_fit, recipe_of
 from deeplearn.workspace import Workspace, evaluate_stored
@@ -44,6 +45,7 @@ def _train(recipe: Recipe, config: Run, folder: Path, source: bytes | None) -> N
     """`train` in a folder that is locked."""
     start = time.perf_counter()
     _refuse_other_knobs(config)
+    spent = 0.0 if config.restart else _spent(folder)
     experiment = recipe.experiment(config) if recipe.main is None else None
     earlier = before(folder)
     open_run(folder, replace(config, workdir=None), recipe.name, source)  # A folder may be moved.
@@ -53,11 +55,18 @@ def _train(recipe: Recipe, config: Run, folder: Path, source: bytes | None) -> N
     except DeeplearnError:
         withdraw(folder, earlier)  # A command that trained nothing leaves no trace in the folder, new or old.
         raise
-    seconds = time.perf_counter() - start
+    seconds = spent + time.perf_counter() - start
     if jax.process_index() > 0:
         return  # The first process draws, measures the competitor and writes.
     with promptly(f"after the training; run again with --workdir {folder} to measure and write the rest"):
         _write(recipe, config, folder, found, seconds)
+
+
+def _spent(folder: Path) -> float:
+    """Seconds of the starts before: those of a result, or as far as the logs of the fits say."""
+    result = read_json(folder / "result.json", []).get("seconds")
+    logs = [history[-1]["seconds"] for log in folder.rglob("metrics.jsonl") if (history := read_history(log, []))]
+    return max(float(result) if isinstance(result, int | float) else 0.0, sum(logs))
 
 
 def _write(recipe: Recipe, config: Run, folder: Path, found: "_Found", seconds: float) -> None:

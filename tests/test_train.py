@@ -57,7 +57,19 @@ def test_the_competitor_stands_beside_the_result(together):
 def test_training_again_changes_no_number(recipe, together):
     before = result(together)["metrics"]
     again = replace(RUN, seeds=2, mesh="data=1", workdir=together)
+    seconds = result(together)["seconds"]
     assert result(train.train(recipe, again))["metrics"] == pytest.approx(before)
+    assert result(together)["seconds"] > seconds  # of all starts
+
+
+def test_the_seconds_of_a_start_that_was_killed_count_too(together):
+    log = together / "metrics.jsonl"
+    *lines, last = log.read_text().splitlines()
+    log.write_text("\n".join([*lines, json.dumps(json.loads(last) | {"seconds": 1000.0})]) + "\n")
+    assert train._spent(together) >= 1000
+    (together / "result.json").rename(together / "kept.json")
+    assert train._spent(together) == 1000
+    (together / "kept.json").rename(together / "result.json")
 
 
 def test_other_knobs_are_refused_before_anything_is_loaded(together, recipe):

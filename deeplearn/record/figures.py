@@ -104,12 +104,15 @@ def groups(
     y: str = "",
     title: str = "",
 ) -> str:
-    """Points of a plane coloured by group 0, 1, 2, ..., with its number at its median; colours repeat after eight."""
+    """Points of a plane coloured by group 0, 1, 2, ..., its number at its median; after eight the shapes change."""
     with _canvas(path, 4.5, 4.0) as (figure, svg):
         axes = figure.subplots()
         for label in np.unique(labels):
             own, colour = points[labels == label], COLOURS[int(label) % len(COLOURS)]
-            axes.scatter(*own.T, s=6, color=colour, alpha=0.6, linewidths=0, rasterized=len(points) > 1000)
+            shape = "o^sDvP"[int(label) // len(COLOURS) % 6]
+            axes.scatter(
+                *own.T, s=6, marker=shape, color=colour, alpha=0.6, linewidths=0, rasterized=len(points) > 1000
+            )
             axes.text(*np.median(own, axis=0), str(label), color=INK, fontsize=11, ha="center", va="center")
         _dress(axes, x, y, title)
         if not x:  # A map's coordinates mean nothing.
@@ -200,7 +203,7 @@ def images(
     rows = -(-len(pictures) // columns)
     tall = max((picture.shape[0] / picture.shape[1] for picture in map(np.asarray, pictures)), default=1.0)
     height = inches * tall + 0.16 * max((caption.count("\n") + 1 for caption in captions), default=0)
-    with _canvas(path, inches * columns, height * rows + (0.3 if title else 0)) as (figure, svg):
+    with _canvas(path, inches * columns, height * rows + 0.3 * (bool(title) + any(wrong))) as (figure, svg):
         for place, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
             axes.axis("off")
             if place >= len(pictures):
@@ -214,6 +217,8 @@ def images(
                 axes.set_title(captions[place], fontsize=7, color=COLOURS[1] if bad else INK, pad=2)
         if title:
             figure.suptitle(title, fontsize=10, color=INK)
+        if any(wrong):
+            figure.supxlabel("orange: wrong", fontsize=8, color=COLOURS[1])
     return svg[0]
 
 

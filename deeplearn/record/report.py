@@ -14,6 +14,7 @@ from deeplearn import files
 from deeplearn.config import flat
 from deeplearn.plain import LONGEST, plain
 from deeplearn.record import figures
+from deeplearn.record.compare import other_data
 from deeplearn.record.environment import facts
 from deeplearn.record.folder import write_text
 from deeplearn.record.reading import UNSHOWN, Record
@@ -30,6 +31,8 @@ LINES = 12
 """Systems drawn in one picture; more cannot be told apart."""
 COLUMN = 430.0
 """Points: a wider picture takes the full width of the page instead of half of it."""
+PLACES = {"workdir", "restart"}
+"""Knobs that say where a run lies, not what it is."""
 TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg", ".wav": "audio/wav"}
 
 
@@ -45,10 +48,21 @@ def page(runs: Sequence[Record], out: Path) -> Path:
     except Exception:  # Whatever a stranger's numbers and names may have led to: one bad run must not hide the rest.
         runs, refused = _drawable(runs)
         sections = _sections(runs)
-    problems = [(run.folder, problem) for run in runs for problem in run.problems] + refused
+    problems = [(run.folder, problem) for run in runs for problem in run.problems] + refused + list(_strangers(runs))
     text = engine().get_template("report.html.jinja").render(sections=sections, problems=problems)
     write_text(Path(out), text)
     return Path(out)
+
+
+def _strangers(runs: Sequence[Record]) -> Iterator[tuple[Path, str]]:
+    """(folder, what is wrong) of runs that stand in one table though their data differ."""
+    for first, *others in by_experiment(runs).values():
+        for run in others:
+            if odd := other_data(first, run):
+                yield (
+                    run.folder,
+                    f"not the same data as {first.folder} ({odd}): the models cannot be compared",
+                )
 
 
 def engine() -> Any:
@@ -171,13 +185,18 @@ def _array(values: Any) -> np.ndarray:
 
 
 def _confusion(name: str, runs: Sequence[Record]) -> tuple[str, str]:
-    """(caption, SVG) of the mean over runs."""
+    """(caption, SVG): counts of one seed, or shares over several."""
     last = runs[-1].result
     matrices = [_array(run.result.tables.get(name)) for run in runs]
     matrices = [matrix for matrix in matrices if matrix.shape == matrices[-1].shape]
     count = sum(len(next(iter(run.result.seeds.values())).values) if run.result.seeds else 1 for run in runs)
-    caption = f"{name}: counts of true and predicted classes{f', mean over {count} seeds' if count > 1 else ''}"
-    return caption, figures.confusion(np.mean(matrices, axis=0), classes=last.classes)
+    split, mean = name.rpartition("/")[0] or name, np.mean(matrices, axis=0)
+    if count == 1:
+        caption = f"{split}: how many examples of each true class were given which class"
+    else:  # A mean of counts is the count of nothing.
+        mean = 100 * mean / np.maximum(mean.sum(1, keepdims=True), 1e-9)
+        caption = f"{split}: per cent of each true class that were given which class, mean over {count} seeds"
+    return caption, figures.confusion(mean, classes=last.classes)
 
 
 def _curves(joined: Sequence[System]) -> Iterator[str]:
@@ -217,6 +236,8 @@ def _knobs(joined: Sequence[System]) -> list[Knob]:
     configs = [[flat(run.config) for run in system.runs] for system in joined]
     knobs = []
     for name in dict.fromkeys(name for group in configs for config in group for name in config):
+        if name in PLACES:
+            continue
         values = []
         for system, group in zip(joined, configs, strict=True):
             texts = dict.fromkeys(str(config[name]) if name in config else "–" for config in group)

@@ -224,3 +224,40 @@ def test_runs_on_different_data_are_not_compared_in_one_table(tmp_path: Path) ->
         "classification · digits · shuffled=True",
     ]
     assert text.count("RBF-SVM") == 3
+
+
+def test_confusions_of_several_seeds_are_shares_and_of_one_are_counts(tmp_path: Path) -> None:
+    one = Page(page([load_run(make_run(tmp_path / "one", Config()))], tmp_path / "1.html").read_text()).text
+    assert "how many examples of each true class" in one
+    runs = [load_run(make_run(tmp_path / str(seed), Config(seed=seed))) for seed in range(2)]
+    several = Page(page(runs, tmp_path / "2.html").read_text()).text
+    assert "per cent of each true class" in several and "mean over 2 seeds" in several
+    assert {"90", "100"} <= set(several.split())  # of [[9, 1], [0, 10]]
+
+
+def test_where_a_run_lies_is_no_knob(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path / "one", Config(workdir=Path("somewhere"))))
+    assert "workdir" not in Page(page([run], tmp_path / "1.html").read_text()).text
+
+
+def test_runs_of_other_data_are_named(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path / str(seed), Config(seed=seed)) for seed in range(2)]
+    for folder, digest in zip(folders, "xy", strict=True):
+        (folder / "fit.json").write_text(json.dumps({"data": {"train": {"sha256": digest}}}))
+    found = Page(page([load_run(folder) for folder in folders], tmp_path / "1.html").read_text()).text
+    assert f"{folders[1]}: not the same data as {folders[0]} (train)" in " ".join(found.split())
+
+
+def test_a_large_picture_is_whole(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", Config())
+    (folder / "figures").mkdir()
+    (folder / "figures" / "sheet.png").write_bytes(data := bytes(range(256)) * 400)
+    text = page([load_run(folder)], tmp_path / "page.html").read_text()
+    assert f'src="data:image/png;base64,{base64.b64encode(data).decode()}"' in text
+
+
+def test_a_seed_that_is_a_list_does_not_stop_the_table(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", Config())
+    head = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(head | {"config": head["config"] | {"seed": [1]}}))
+    assert "0.9800" in table([load_run(folder)])
