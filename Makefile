@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: digits test slow lint lock clean
+.PHONY: digits test slow lint docs lock clean
 
 digits: .venv/ready  ## train the default experiment on real data, beside an SVM
 	$(BIN)/deeplearn train classification
@@ -16,6 +16,13 @@ slow: .venv/ready  ## train experiments to the results they promise
 lint: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyrefly check
 
+docs: .venv/docs  ## the documentation and the reference as one site, .site/index.html; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict  # --quiet would not count warnings
+
+.venv/docs: .venv/ready docs/requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock
+	touch $@
+
 # The package itself goes in without its dependencies: the lock has them, with hashes.
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "deeplearn needs Python 3.11 or newer; run: make PYTHON=python3.13")'
@@ -27,6 +34,8 @@ lint: .venv/ready
 lock:  ## renew requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra all --group dev --no-emit-package deeplearn --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --upgrade -o requirements.lock
+	uv pip compile --group docs --constraints requirements.lock --no-emit-package deeplearn --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --upgrade -o docs/requirements.lock
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .site runs

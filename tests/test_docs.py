@@ -1,0 +1,44 @@
+"""The documentation: its links lead somewhere, the reference names every module, the notebook was executed."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page):
+    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not link.startswith(("http", "#", "mailto:")):
+            assert (page.parent / link.partition("#")[0]).exists(), link
+
+
+def test_every_module_is_in_the_reference():
+    shown = {
+        name for page in (ROOT / "docs" / "api").glob("*.md") for name in re.findall(r"::: (\S+)", page.read_text())
+    }
+    rooms = ["", "models", "methods", "data", "data/sets", "data/doors", "record", "competitors"]
+    files = [path for room in rooms for path in (ROOT / "deeplearn" / room).glob("[!_]*.py")]
+    assert shown == {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files}
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text()
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in PAGES if "docs" in path.parts]
+    assert not [page for page in pages if page not in text]
+
+
+def test_the_notebook_was_executed_and_is_what_its_script_says():
+    book = json.loads((ROOT / "docs" / "notebook.ipynb").read_text())
+    script = ast.parse((ROOT / "docs" / "notebook.py").read_text())
+    cells = next(node.value for node in script.body if isinstance(node, ast.Assign))
+    assert ["".join(cell["source"]) for cell in book["cells"]] == ast.literal_eval(cells)
+    code = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == [1, 2, 3, 4]
+    assert not [cell for cell in code if any(output["output_type"] == "error" for output in cell["outputs"])]
