@@ -53,12 +53,14 @@ class Run:
     """Run folder; by default a new one under runs/. A folder with checkpoints is resumed."""
     restart: bool = False
     """Start again at step 0, and remove the checkpoints in --workdir first."""
+    sinks: tuple[Literal["wandb", "mlflow"], ...] = ()
+    """Where metrics go besides metrics.jsonl and TensorBoard; each needs the extra of its name, none a network."""
     optimizer: Optimizer = field(default_factory=Optimizer)
 
 
 FREE = frozenset(
     {"steps", "seeds", "together", "parallel", "mesh", "workdir", "restart"}
-    | {"log_every", "eval_every", "save_every", "save_seconds", "stuck_seconds", "keep"}
+    | {"log_every", "eval_every", "save_every", "save_seconds", "stuck_seconds", "keep", "sinks"}
 )
 """Knobs that may differ when a run is resumed: they do not change the data or what the model is."""
 

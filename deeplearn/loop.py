@@ -70,7 +70,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
                 fitfile.admit(folder, started_with(experiment, run), experiment.assets, FREE, again=run.restart)
             running, shardings = begin(experiment, run, seeds, mesh, store)
             start, results = int(_first(running.state.step)), {}
-            log = stack.enter_context(log_to(folder, run.steps))
+            log = stack.enter_context(log_to(folder, run.steps, sinks=run.sinks))
             again = start > 0 and _to_evaluate(run, start)
             log.start(start, run.batch * len(seeds), again=again)
             if told:

@@ -5,7 +5,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ import jax
 
 from deeplearn.errors import StorageError
 from deeplearn.record.folder import write_text
+from deeplearn.record.sinks import Name, Sink, sink
 
-Sink = Callable[[int, Mapping[str, float]], None]
 REFRESH = 0.25
 """Seconds between redraws of the progress bar; the loop draws it, so that no thread competes with the training."""
 WINDOW = 3.0
@@ -27,8 +27,8 @@ SYNC = 5.0
 class Log:
     """Handed out by `log_to`; messages can be said at once, values written after `start`."""
 
-    def __init__(self, folder: Path, total_steps: int, quiet: bool, stack: ExitStack):
-        self._folder, self._total, self._stack = folder, total_steps, stack
+    def __init__(self, folder: Path, total_steps: int, quiet: bool, more: Sequence[Name], stack: ExitStack):
+        self._folder, self._total, self._more, self._stack = folder, total_steps, more, stack
         self._writes = jax.process_index() == 0
         self._console = _Console(total_steps, quiet=quiet or not self._writes)
         self._sinks: list[Sink] = []
@@ -49,13 +49,14 @@ class Log:
                 _jsonl(path, rewind(path, step, again=again), self._stack),
                 _tensorboard(self._folder, step, self.say, self._stack),
                 self._console.write,
+                *(sink(name, self._folder, self._stack) for name in self._more),
             ]
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Record values such as {"train/loss": 0.3} after `step` updates; StorageError where the disk refuses."""
         numbers = {name: float(value) for name, value in values.items()}
-        for sink in self._sinks if numbers else ():
-            sink(step, numbers)
+        for write in self._sinks if numbers else ():
+            write(step, numbers)
 
     def progress(self, step: int) -> None:
         """Say that `step` updates have been dispatched; cheap enough for every step."""
@@ -67,10 +68,15 @@ class Log:
 
 
 @contextmanager
-def log_to(folder: Path, total_steps: int, *, quiet: bool = False) -> Iterator[Log]:
-    """The log of one run of `total_steps` updates; `quiet` shows no progress on the console, only what is said."""
+def log_to(folder: Path, total_steps: int, *, quiet: bool = False, sinks: Sequence[Name] = ()) -> Iterator[Log]:
+    """The log of one run of `total_steps` updates.
+
+    Args:
+        quiet: show no progress on the console, only what is said.
+        sinks: where metrics go besides (see `sinks`).
+    """
     with ExitStack() as stack:
-        yield Log(folder, total_steps, quiet, stack)
+        yield Log(folder, total_steps, quiet, sinks, stack)
 
 
 def rewind(path: Path, step: int, *, again: bool = False) -> float:

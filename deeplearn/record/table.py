@@ -16,7 +16,7 @@ from deeplearn.record.statistics import Interval, interval
 LABEL = 200
 """Characters of a label."""
 Format = Literal["github", "latex", "text", "html"]
-HOUSEKEEPING = {"seed", "seeds", "together", "workdir", "log_every", "eval_every", "save_every", "keep"}
+HOUSEKEEPING = {"seed", "seeds", "together", "workdir", "log_every", "eval_every", "save_every", "keep", "sinks"}
 """Knobs that do not make another system of it: runs that differ in these alone share a row."""
 LOWER_IS_BETTER = set(
     "loss error mae mse rmse mape nll ece calibration brier eer wer cer ter fid perplexity distance deviation".split()  # noqa: SIM905
