@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import re
 import threading
 from pathlib import Path
 
@@ -63,6 +64,16 @@ def test_texts_and_files_become_rows_and_pictures(address):
     ]
     assert [picture["name"] for picture in found["pictures"]] == ["x_.boxes.png"]
     assert base64.b64decode(found["pictures"][0]["address"].partition(",")[2]) == b"a picture"
+
+
+def test_what_the_documentation_shows_works(address, tmp_path, monkeypatch, capsys):
+    page = Path(__file__).resolve().parent.parent / "docs" / "using-a-model.md"
+    shown = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[-1]
+    (tmp_path / "digit.png").write_bytes(b"12345")
+    monkeypatch.chdir(tmp_path)
+    exec(shown.replace("127.0.0.1:8000", f"127.0.0.1:{address[1]}"), {"token": TOKEN})
+    out = capsys.readouterr().out
+    assert "'size': 5" in out and "['digit.boxes.png']" in out
 
 
 def test_uploads_are_gone_when_they_are_answered(tmp_path):
