@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from deeplearn.config import flat
@@ -21,6 +21,7 @@ HOUSEKEEPING = {"seed", "seeds", "together", "workdir", "log_every", "eval_every
 LOWER_IS_BETTER = set(
     "loss error mae mse rmse mape nll ece calibration brier eer wer cer ter fid perplexity distance deviation".split()  # noqa: SIM905
 )
+SHARES = {"accuracy", "top5", "calibration_error", "coverage", "precision", "recall", "f1", "map", "eer", "iou", "auc"}
 NEITHER_IS_BETTER = {"coverage", "clusters", "length", "count", "skipped", "steps"}
 
 
@@ -196,9 +197,16 @@ def _row(label: str, group: list[Record]) -> Row:
     values = {}
     for metric in dict.fromkeys(name for run in group for name in run.result.metrics):
         found = dict(item for run in group for item in _by_seed(run, metric))
-        values[metric] = interval(list(found.values()))
+        values[metric] = _within(metric, interval(list(found.values())))
     last = group[-1].result
     return Row(label=label, metrics=values, runs=group, parameters=last.parameters, seconds=last.seconds)
+
+
+def _within(metric: str, value: Interval) -> Interval:
+    """The interval of a share stays within 0 and 1, which Student's does not know."""
+    if metric.rpartition("/")[2] not in SHARES or value.low is None or value.high is None:
+        return value
+    return replace(value, low=min(max(value.low, 0.0), value.mean), high=max(min(value.high, 1.0), value.mean))
 
 
 def _by_seed(run: Record, metric: str) -> Iterator[tuple[Any, float]]:

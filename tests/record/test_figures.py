@@ -70,3 +70,8 @@ def test_names_of_the_users_data_are_escaped() -> None:
 def test_dates_are_shown_as_dates() -> None:
     days = np.arange("2017-06-01", "2017-07-01", dtype="M8[D]")
     assert "2017-06" in figures.curves({"price": (days, np.arange(30.0))}, x="day")
+
+
+def test_the_numbers_at_an_axis_in_logarithms_are_numbers():
+    svg = figures.curves({"a": ([0.001, 0.01, 0.1], [1e-4, 1e-2, 1.0])}, log_x=True, log_y=True)
+    assert "math" not in svg and ">0.001<" in svg and ">0.01<" in svg
