@@ -75,3 +75,4 @@ def test_dates_are_shown_as_dates() -> None:
 def test_the_numbers_at_an_axis_in_logarithms_are_numbers():
     svg = figures.curves({"a": ([0.001, 0.01, 0.1], [1e-4, 1e-2, 1.0])}, log_x=True, log_y=True)
     assert "math" not in svg and ">0.001<" in svg and ">0.01<" in svg
+    assert "math" not in figures.curves({"a": ([0.002, 0.004], [3, 5])}, log_x=True, log_y=True)
