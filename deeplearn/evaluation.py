@@ -45,7 +45,8 @@ def evaluate(
         if evaluation.final and not final:
             continue
         sums, predictions = _one_pass(experiment.task, variables, evaluation, mesh, lanes, between)
-        values = values_of(sums, lanes)
+        counted = np.any(np.asarray(sums["loss"].count) > 0)  # A contrast has no loss where there is one view.
+        values = values_of({name: own for name, own in sums.items() if counted or name != "loss"}, lanes)
         if evaluation.score is not None:
             scores = [evaluation.score(*lane) for lane in predictions]
             values |= {key: scores[0][key] if lanes == 1 else [score[key] for score in scores] for key in scores[0]}

@@ -77,7 +77,7 @@ def task(config: Config, fitted: Fitted) -> Task:
 
     def objective(codes: Float[Array, "N D"], batch: Batch) -> tuple[Mean, Mapping[str, Any]]:
         if "other" not in batch:  # Evaluated: a contrast with whatever is in the same batch would say nothing.
-            return Mean.of(jnp.zeros(len(codes), jnp.float32), batch["mask"]), {}
+            return Mean(total=jnp.float32(0), count=jnp.float32(0)), {}
         label, mask = batch["label"] if config.method == "supervised" else batch["index"], jnp.tile(batch["mask"], 2)
         loss = contrast.supervised(unit(codes), jnp.tile(label, 2), mask, config.temperature)
         return Mean.of(loss, mask), {}
@@ -172,7 +172,7 @@ PRESETS = {
     "unseen": Config(unseen=5),
     "simclr": Config(method="simclr", temperature=0.2),
 }
-EXPECTED = {"test/map": (0.989, 0.01)}
+EXPECTED = {"test/map": (0.988, 0.01)}
 SMOKE = {"data.name": "digits", "steps": 8, "model.width": 8, "model.depth": 1, "model.norm": "layer", "code": 8}
 
 if __name__ == "__main__":

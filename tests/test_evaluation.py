@@ -1,6 +1,9 @@
 """Every example once, padding masked, sums divided at the end."""
 
+from dataclasses import replace
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from toy import RUN, columns, toy
@@ -8,6 +11,7 @@ from toy import RUN, columns, toy
 from deeplearn.data.source import Arrays
 from deeplearn.errors import ConfigError
 from deeplearn.evaluation import evaluate, predict_all
+from deeplearn.metrics import Mean
 from deeplearn.parallel import make_mesh
 from deeplearn.step import init, variables
 
@@ -33,16 +37,23 @@ def test_metrics_equal_those_of_one_batch_on_one_or_two_devices():
 
 
 def test_a_test_set_is_looked_at_only_in_the_end():
-    from dataclasses import replace
-
     once = {"test": replace(EXPERIMENT.evaluations["test"], final=True)}
     experiment = replace(EXPERIMENT, evaluations=once)
     assert evaluate(experiment, LEARNT, make_mesh("data=1"), final=False) == {}
 
 
-def test_a_score_needs_predictions():
-    from dataclasses import replace
+def test_a_loss_that_counts_nothing_is_no_result():
+    """A loss between two views says nothing where there is one; zero would look like a perfect fit."""
 
+    def silent(variables, batch, key, train):
+        out = EXPERIMENT.task.loss(variables, batch, key, train)
+        return out._replace(loss=Mean(total=jnp.float32(0), count=jnp.float32(0)))
+
+    found = evaluate(replace(EXPERIMENT, task=replace(EXPERIMENT.task, loss=silent)), LEARNT, make_mesh("data=1"))
+    assert set(found) == {"test/accuracy", "test/confusion"}
+
+
+def test_a_score_needs_predictions():
     scoring = toy(RUN, score=lambda predictions, found: {"n": float(len(predictions))})
     assert evaluate(scoring, LEARNT, make_mesh("data=1"))["test/n"] == 100
     silent = replace(scoring, task=replace(scoring.task, predict=None))
