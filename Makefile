@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: digits test slow lint docs lock clean
+.PHONY: digits test slow lint faults docs lock clean
 
 digits: .venv/ready  ## train the default experiment on real data, beside an SVM
 	$(BIN)/deeplearn train classification
@@ -15,6 +15,9 @@ slow: .venv/ready  ## train experiments to the results they promise
 
 lint: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyrefly check
+
+faults: .venv/ready  ## kill, damage and starve small runs; the whole table is in docs/reliability.md
+	$(BIN)/deeplearn bench faults --quick --seed 3
 
 docs: .venv/docs  ## the documentation and the reference as one site, .site/index.html; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict  # --quiet would not count warnings

@@ -169,10 +169,11 @@ def figures(trained: Trained, folder: Path) -> None:
     chances = trained.predict({"image": held.image})
     found, label = chances.argmax(-1), held.label
     order = np.argsort(found == label, kind="stable")[:32]
+    truth = ["" if found[i] == label[i] else f"\nis {classes[label[i]]}" for i in order]
     sheet(
         np.asarray(held.image[order], np.float32) / 255,
         folder / "figures" / "predictions.svg",
-        captions=[f"{classes[found[i]]} {chances[i].max():.0%}" for i in order],
+        captions=[f"{classes[found[i]]} {chances[i].max():.0%}{true}" for i, true in zip(order, truth, strict=True)],
         wrong=[bool(found[i] != label[i]) for i in order],
     )
 

@@ -13,7 +13,7 @@ def decoded(found: Mapping[str, Any], place: Path) -> None:
     """Distances of conditions, by rank, and where in its slices each subject's conditions are told apart."""
     for own in found["subjects"]:
         ranks, names, who = np.array(own["ranks"]), own["names"], f"-{own['subject']}" if own["subject"] else ""
-        title = "crossnobis distances, by rank: the bluer, the less alike"
+        title = "crossnobis distances, by rank\nthe bluer, the less alike"
         heatmap(ranks / ranks.max(), place / f"distances{who}.svg", rows=names, columns=names, title=title)
         if "slices" in own:
             low, high = own["range"]
