@@ -161,14 +161,9 @@ VARIANTS = [
 """(experiment, knob, value) of every method and model that is not the default."""
 
 
-HEAVY = ("ft-transformer", "detr", "dncnn", "restormer")
-"""Models that take half a minute or more to compile and export; they have tests of their own."""
-
-
-@pytest.mark.parametrize(
-    ("name", "knob", "value"),
-    [pytest.param(*own, marks=[pytest.mark.slow] * (own[-1] in HEAVY)) for own in VARIANTS],
-)
+@pytest.mark.slow  # They compile for ten seconds to a minute each; each has tests of its own.
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("name", "knob", "value"), VARIANTS)
 def test_every_method_and_model_trains_and_is_exported(name, knob, value, tmp_path):
     recipe = catalog.load(name)
     preset = next((own for own in recipe.PRESETS.values() if getattr(own, knob) == value), recipe.Config())

@@ -105,6 +105,10 @@ def test_it_compiles_once_for_each_shape(case, learned):
     assert learned.traces[False] <= len(case.experiment.evaluations)
 
 
+LARGE = ("detection", "recognition", "restoration", "translation")
+"""Whose programs for two devices take half a minute to compile."""
+
+
 def two_updates(case: Case, folder: Path, knobs: dict[str, Any]) -> Any:
     """Parameters after two plain gradient steps: Adam would blow differences of rounding up where gradients vanish."""
     own = {"steps": 2, "log_every": 2, "mesh": "data=2", **knobs}
@@ -116,6 +120,19 @@ def two_updates(case: Case, folder: Path, knobs: dict[str, Any]) -> Any:
 
 def test_spreading_does_not_change_the_numbers(case, trains, tmp_path, capsys):
     """The compiler's sums over two devices against explicit ones over two devices with two microbatches each."""
+    if case.name in LARGE:
+        pytest.skip("compiles for half a minute; see the slow test below")
+    spread(case, trains, tmp_path, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_spreading_does_not_change_the_numbers_of_large_programs(name, tmp_path, capsys):
+    large = small(name, tmp_path)
+    spread(large, large.experiment, tmp_path, capsys)
+
+
+def spread(case: Case, trains: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     explicitly = {"parallel": "shard_map", "microbatches": 2}
     if trains.task.couples:
         with pytest.raises(ConfigError, match="compares the rows of a batch"):
