@@ -130,7 +130,7 @@ def calendar(
     first = ((year - 1970) * 12 + month - 1).astype("M8[M]")
     days = first.astype("M8[D]") + (day - 1).astype("m8[D]")
     real = (month >= 1) & (month <= 12) & (day >= 1) & (days.astype("M8[M]") == first) & (year > 0)
-    return np.where(real, days, np.datetime64("NaT")), real
+    return np.where(real, days, np.datetime64("NaT", "D")), real
 
 
 def months(names: list[str | None]) -> Int[np.ndarray, "N"]:

@@ -283,7 +283,7 @@ def _join(file: CsvFile, name: str, schema: Schema) -> np.ndarray:
         raise DataError(
             f"{file.where(row)}: {said} make no date {name!r} of year, month and day; correct or empty them"
         )
-    return np.where(gone, np.datetime64("NaT"), days)
+    return np.where(gone, np.datetime64("NaT", "D"), days)
 
 
 def _cell(file: CsvFile, row: int, name: str) -> str:

@@ -182,7 +182,7 @@ def test_without_purchases_that_were_undone_nothing_else_changes():
         **vars(shop)
         | {
             "customer": np.r_[shop.customer, shop.customer[:50], shop.customer[:50]],
-            "day": np.r_[shop.day, shop.day[:50], shop.day[:50] + 1],
+            "day": np.r_[shop.day, shop.day[:50], shop.day[:50] + np.timedelta64(1, "D")],
             "amount": np.r_[shop.amount, shop.amount[:50] + 1000, -shop.amount[:50] - 1000],
             "items": np.r_[shop.items, shop.items[:50], -shop.items[:50]],
         }
