@@ -187,7 +187,7 @@ def test_without_purchases_that_were_undone_nothing_else_changes():
             "items": np.r_[shop.items, shop.items[:50], -shop.items[:50]],
         }
     )
-    cut = shop.day.max() + 5
+    cut = shop.day.max() + np.timedelta64(5, "D")
     np.testing.assert_allclose(customers.describe(twice, cut), customers.describe(shop, cut))
     np.testing.assert_array_equal(customers.counts(twice), customers.counts(shop))
 

@@ -29,8 +29,8 @@ def shop(path: Path, count: int = 120, *, future: float = 1.0) -> Path:
         days = np.arange(first, DAYS, 10) if i % 4 == 0 else [first]
         for day in days:
             amount = rng.uniform(5, 50) * (future if day >= DAYS // 2 else 1.0)
-            rows.append((f"c{i}", np.datetime64("2024-01-01") + int(day), f"{amount:.2f}"))
-    rows.append(("last", np.datetime64("2024-01-01") + DAYS - 1, "1.00"))
+            rows.append((f"c{i}", np.datetime64("2024-01-01") + np.timedelta64(int(day), "D"), f"{amount:.2f}"))
+    rows.append(("last", np.datetime64("2024-01-01") + np.timedelta64(DAYS - 1, "D"), "1.00"))
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([("customer", "date", "amount"), *rows])
     return path
