@@ -7,6 +7,7 @@ this start, such as a page of another site in the same browser, gets nothing.
 
 import base64
 import binascii
+import glob
 import hmac
 import json
 import os
@@ -81,7 +82,7 @@ def server(served: Served, host: str, port: int) -> ThreadingHTTPServer:
             if not self._known(self.headers.get("Authorization", "").removeprefix("Bearer ")):
                 return None
             length = self.headers.get("Content-Length", "")
-            if not length.isdigit():
+            if not length.isdecimal():
                 return self._send(411, {"error": "say how long the request is: Content-Length"})
             if int(length) > served.limit:
                 return self._send(413, {"error": f"a request may have {served.limit} bytes; --limit says how many"})
@@ -153,16 +154,23 @@ def _request(body: bytes) -> tuple[list[str], dict[str, bytes]]:
     try:
         said = files.parse_json(body)
         texts, given = said.get("texts", []), said.get("files", {})
-        assert all(isinstance(text, str) for text in texts) and isinstance(texts, list)
+        if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
+            raise TypeError("texts are a list of texts")
         uploads = {_safe(name): base64.b64decode(data, validate=True) for name, data in given.items()}
-    except (ValueError, AttributeError, TypeError, AssertionError, binascii.Error) as error:
+    except (ValueError, AttributeError, TypeError, binascii.Error) as error:
         raise UsageError(f"the request is none of ours; {form}") from error
     if not 0 < len(texts) + len(given) <= MOST or len(uploads) < len(given):
         raise UsageError(f"give from one to {MOST} inputs, files by different names; {form}")
     for text in texts:
-        if text.startswith(("/", "~")) or ".." in Path(text).parts or os.path.lexists(text.replace("\0", "")):
+        if text.startswith(("/", "~")) or ".." in Path(text).parts or _stands_for_a_file(text.replace("\0", "")):
             raise UsageError(f"{text!r} names a file of this machine, which is not read; upload the file itself.")
     return texts, uploads
+
+
+def _stands_for_a_file(text: str) -> bool:
+    """Whether it is a name or a pattern (*.csv) that `data.inputs.expanded` would find a file of this machine by."""
+    found = glob.iglob(text, recursive=True)  # noqa: PTH207 (as `expanded` does)
+    return os.path.lexists(text) or next(found, None) is not None
 
 
 def _safe(name: str) -> str:

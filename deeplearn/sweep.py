@@ -5,7 +5,7 @@ A sweep is a folder:
     journal.jsonl   a line for each trial that is proposed ("knobs") and for its end ("metrics" or "failed")
     trial-000/ ...  an ordinary run folder each
     optuna.jsonl    what optuna's samplers remember
-    report.html     see `record.sweep`
+    report.html     see `record.trials`
 Any number of processes may work on it, now or later. Proposals are made under the journal's lock; a trial is held by a
 lock of its own, which the system takes back when its owner dies, and whoever comes next goes on where it stopped.
 """

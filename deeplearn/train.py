@@ -45,7 +45,7 @@ def _train(recipe: Recipe, config: Run, folder: Path, source: bytes | None) -> N
     """`train` in a folder that is locked."""
     start = time.perf_counter()
     _refuse_other_knobs(config)
-    spent = 0.0 if config.restart else _spent(folder)
+    spent = 0.0 if config.restart or jax.process_index() > 0 else _spent(folder)
     experiment = recipe.experiment(config) if recipe.main is None else None
     earlier = before(folder)
     open_run(folder, replace(config, workdir=None), recipe.name, source)  # A folder may be moved.

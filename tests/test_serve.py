@@ -128,11 +128,15 @@ def test_a_text_that_names_a_file_of_the_machine_is_refused(address, text):
     assert "not read" in predict(address, {"texts": [text]})[1]["error"]
 
 
-def test_a_name_in_the_working_folder_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "here.png").write_bytes(b"")
+@pytest.mark.parametrize("text", ["here.png", "*.png", "h?re.png", "**/*.png", "inner", "inner/*"])
+def test_names_and_patterns_of_the_working_folder_are_refused(tmp_path, monkeypatch, text):
+    (tmp_path / "inner").mkdir()
+    for place in (tmp_path, tmp_path / "inner"):
+        (place / "here.png").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="not read"):
-        answer(lengths, b'{"texts": ["here.png"]}')
+        answer(lengths, json.dumps({"texts": [text]}).encode())
+    assert answer(lengths, b'{"texts": ["Is it here?"]}')["rows"]
 
 
 def test_errors_of_the_user_are_told_and_ours_are_not(address, capfd):

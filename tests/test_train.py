@@ -96,6 +96,16 @@ def test_a_command_on_other_data_is_refused_and_changes_no_byte(together, recipe
     assert contents() == before
 
 
+def test_a_stamp_that_is_a_link_stops_no_training_and_is_left_alone(recipe, tmp_path):
+    config = replace(RUN, mesh="data=1", workdir=tmp_path / "run")
+    folder = train.train(recipe, config)
+    (tmp_path / "elsewhere").write_text("mine")
+    (folder / "diff.patch").unlink(missing_ok=True)
+    (folder / "diff.patch").symlink_to(tmp_path / "elsewhere")
+    train.train(recipe, config)
+    assert (tmp_path / "elsewhere").read_text() == "mine"
+
+
 def test_the_loop_refuses_a_folder_of_other_knobs_when_it_is_called_from_a_script(tmp_path):
     from deeplearn import fit
 

@@ -140,7 +140,10 @@ def shuffled_accuracy(
     draws: int,
     seed: int,
 ) -> float:
-    """Mean accuracy after the conditions of every run were shuffled: chance, if nothing leaks from run to run."""
+    """Mean accuracy after the conditions of every run were shuffled: chance, if nothing leaks from run to run.
+
+    Whitened by shrunk covariance, without the choice of `best_noise`: to choose again in every draw costs hours.
+    """
     rng, white = np.random.default_rng(seed), whitened(means, noise, runs, "shrunk")
     found = []
     for _ in range(draws):

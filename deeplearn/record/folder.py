@@ -138,15 +138,25 @@ def _digest(source: bytes | None) -> str | None:
 class Before(NamedTuple):
     """A run folder as it is before `open_run`."""
 
-    stamps: dict[str, bytes]
+    stamps: dict[str, bytes | None]
+    """What `open_run` may write over; None where it is no file that can be read."""
     rest: dict[str, tuple[int, int]]
     """Every other file, with its size and the time of its last change."""
 
 
 def before(folder: Path) -> Before:
     """What `withdraw` needs to put a folder back."""
-    stamps = {name: files.read(folder / name) for name in sorted(STAMPS - {LOCK}) if (folder / name).is_file()}
+    if jax.process_index() > 0:
+        return Before({}, {})  # The first process writes, also while the others would look.
+    stamps = {name: _bytes(folder / name) for name in STAMPS - {LOCK} if os.path.lexists(folder / name)}
     return Before(stamps, _rest(folder))
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return files.read(path)
+    except OSError:  # a link, or larger than any of ours
+        return None
 
 
 def _rest(folder: Path) -> dict[str, tuple[int, int]]:
@@ -164,7 +174,8 @@ def withdraw(folder: Path, before: Before) -> None:
         if latest.is_symlink() and not latest.exists():
             latest.unlink()
     for name in sorted(before.stamps, key=SEAL.__eq__):  # The seal last: it speaks of all others.
-        (folder / name).write_bytes(before.stamps[name])
+        if (data := before.stamps[name]) is not None:
+            (folder / name).write_bytes(data)
 
 
 def write_result(folder: Path, result: Result) -> None:
