@@ -1,9 +1,11 @@
-"""Machines that speak: espeak-ng, a formant synthesiser with a hundred voices, and hibari, a small neural one.
+"""Machines that speak: espeak-ng, a formant synthesiser with a hundred voices; flite, whose five voices are made of
+recordings of people; and hibari, a small neural one.
 
 What espeak says depends on all it has said before (the phase of its oscillators), so a list of lines is spoken by one
-fresh process, in order, and kept in the cache: the same list gives the same samples. Both come as wheels by name and
-hash; hibari's model needs `onnxruntime`. espeak-ng is GPL-3 (Duddington, Dunn and others), hibari Apache-2.0 (Williams;
-distilled from Kokoro-82M).
+fresh process, in order, and kept in the cache: the same list gives the same samples. Two come as wheels by name and hash,
+flite as a package of Debian; hibari's model needs `onnxruntime`. espeak-ng is GPL-3 (Duddington, Dunn and others), flite
+free with its authors named (Black and Lenzo, Carnegie Mellon University), hibari Apache-2.0 (Williams; distilled from
+Kokoro-82M).
 """
 
 import ctypes
@@ -24,10 +26,10 @@ import numpy as np
 from jaxtyping import Int
 
 from deeplearn.data.audio import pcm, resampled
-from deeplearn.data.package import cache, package
+from deeplearn.data.package import cache, deb, package
 from deeplearn.errors import ConfigError, DataError, StorageError
 
-Engine = Literal["espeak", "hibari"]
+Engine = Literal["espeak", "flite", "hibari"]
 ESPEAK = {
     ("Linux", "x86_64"): "08721baf27d13d461f6be6eed9a65277e70d68234ff484fd8b9897b222cdcb6d",
     ("Darwin", "arm64"): "d27cdca31112226e7299d8562e889d3e38a1e48055c9ee381b45d669072ee59f",
@@ -35,6 +37,10 @@ ESPEAK = {
 }
 """Platform -> sha256 of its wheel of espeakng-loader 0.2.4."""
 LIBRARY = {"Linux": "libespeak-ng.so", "Darwin": "libespeak-ng.dylib", "Windows": "espeak-ng.dll"}
+FLITE = {
+    ("Linux", "x86_64"): "bfa8c591f1b47730b30b372ec38e02918a1c9795eada67684e1746390ad2f061",
+}
+"""Platform -> sha256 of Debian's libflite1 2.2-5."""
 HIBARI = "49f2abbbe451c988e7448b5afa08c8a56410535ebb855c0e7d174275df5ca1f3"
 
 
@@ -44,9 +50,10 @@ class Line:
 
     text: str
     voice: str = "en-us"
-    """Of espeak: a language, and a variant behind a plus, such as en-us+f1. Hibari has one voice."""
+    """Of espeak: a language, and a variant behind a plus, such as en-us+f1; of flite awb, kal, kal16, rms, slt. Hibari
+    has one voice."""
     speed: int = 170
-    """Words a minute of espeak."""
+    """Words a minute of espeak; flite is slower or faster in proportion."""
     pitch: int = 50
     """Of espeak, from 0 to 100."""
     range: int = 50
@@ -74,7 +81,7 @@ def speak(engine: Engine, lines: Sequence[Line], rate: int) -> list[Spoken]:
     work = json.dumps([engine, rate, [asdict(line) for line in lines]])
     path = cache() / "speech" / f"{engine}-{hashlib.sha256(work.encode()).hexdigest()[:16]}.npz"
     if not path.is_file():
-        folder = _espeak_folder() if engine == "espeak" else _hibari_folder()
+        folder = {"espeak": _espeak_folder, "flite": _flite_folder, "hibari": _hibari_folder}[engine]()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=path.parent) as place:
@@ -106,6 +113,13 @@ def _espeak_folder() -> Path:
     return package("espeakng-loader", "0.2.4", ESPEAK[here], "espeakng_loader")
 
 
+def _flite_folder() -> Path:
+    here = platform.system(), platform.machine()
+    if here not in FLITE:
+        raise DataError(f"flite is not known for {' '.join(here)}; take --data.name voices, or your own recordings")
+    return deb("libflite1", "2.2-5", FLITE[here]) / "usr/lib" / f"{platform.machine()}-linux-gnu"
+
+
 def _hibari_folder() -> Path:
     if importlib.util.find_spec("onnxruntime") is None:
         raise ConfigError("hibari needs onnxruntime: pip install 'deeplearn[audio]'")
@@ -115,9 +129,9 @@ def _hibari_folder() -> Path:
 def main(folder: str, path: str) -> None:
     """The fresh process: reads the work from standard input and writes the archive."""
     engine, rate, lines = json.loads(sys.stdin.read())
-    machine = (_espeak if engine == "espeak" else _hibari)(Path(folder), [Line(**line) for line in lines])
+    machine = {"espeak": _espeak, "flite": _flite, "hibari": _hibari}[engine]
     sounds, phonemes, starts = [], [], []
-    for own, sound, events in machine:
+    for own, sound, events in machine(Path(folder), [Line(**line) for line in lines]):
         sounds.append(pcm(resampled(sound, own, rate)))
         phonemes.append([name for name, _ in events])
         starts.append([round(at * rate / own) for _, at in events])
@@ -138,6 +152,47 @@ def _hibari(folder: Path, lines: Sequence[Line]) -> Iterator[tuple[int, np.ndarr
     machine = Hibari()
     for line in lines:
         yield machine.sample_rate, np.asarray(machine(line.text, seed=0), np.float32), []
+
+
+class _Wave(ctypes.Structure):
+    """cst_wave of cst_wave.h."""
+
+    _fields_ = [
+        ("type", ctypes.c_char_p),
+        *((name, ctypes.c_int) for name in ("rate", "samples", "channels")),
+        ("sound", ctypes.POINTER(ctypes.c_short)),
+    ]
+
+
+class _Voice(ctypes.Structure):
+    """The beginning of cst_voice of cst_voice.h."""
+
+    _fields_ = [("name", ctypes.c_char_p), ("features", ctypes.c_void_p)]
+
+
+def _flite(folder: Path, lines: Sequence[Line]) -> Iterator[tuple[int, np.ndarray, list]]:
+    # The voices need the others, which are found because they are loaded already, by name.
+    flite, *_ = (
+        ctypes.CDLL(str(folder / f"lib{name}.so.1"), ctypes.RTLD_GLOBAL)
+        for name in ("flite", "flite_usenglish", "flite_cmulex")
+    )
+    flite.flite_init()
+    flite.flite_text_to_wave.restype = ctypes.POINTER(_Wave)
+    flite.feat_set_float.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_float]
+    voices = {}
+    for name in {line.voice for line in lines}:
+        if not (folder / f"libflite_cmu_us_{name}.so.1").is_file():
+            raise SystemExit(f"flite has no voice {name!r}")
+        register = getattr(ctypes.CDLL(str(folder / f"libflite_cmu_us_{name}.so.1")), f"register_cmu_us_{name}")
+        register.restype = ctypes.POINTER(_Voice)
+        voices[name] = register(None)
+    for line in lines:
+        voice = voices[line.voice]
+        flite.feat_set_float(voice.contents.features, b"duration_stretch", Line.speed / line.speed)
+        wave = flite.flite_text_to_wave(line.text.encode(), voice)
+        sound = np.ctypeslib.as_array(wave.contents.sound, (wave.contents.samples,)) / np.float32(32768)
+        yield wave.contents.rate, sound, []
+        flite.delete_wave(wave)
 
 
 class _Name(ctypes.Union):

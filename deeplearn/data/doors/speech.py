@@ -33,6 +33,8 @@ class Data:
     """How many sentences of the grammar the voices of espeak say to learn from."""
     phrases: Amount = 5000
     """How many phrases with other words they say."""
+    flite: Amount = 0
+    """How many sentences and phrases flite says to learn from, whose voices are made of recordings of people."""
     held: Count = 400
     """How many they say for the test; half as many for validation, a quarter by the other engine."""
     path: Path | None = None
@@ -67,7 +69,7 @@ def spoken(data: Data, rate: int, seed: int) -> Corpus:
     valid = {"valid": voices.espeak("valid", voices.sentences("valid", -(-data.held // 2), 1), rate, 1)}
     tests = {"test": voices.espeak("test", voices.sentences("test", data.held, 2), rate, 2)}
     if importlib.util.find_spec("onnxruntime"):
-        tests["hibari"] = voices.hibari(voices.sentences("test", -(-data.held // 4), 3), rate)
+        tests["test_hibari"] = voices.hibari(voices.sentences("test", -(-data.held // 4), 3), rate)
     else:
         print("without onnxruntime there is no test by another engine: pip install onnxruntime", file=sys.stderr)
     real = []
@@ -78,10 +80,14 @@ def spoken(data: Data, rate: int, seed: int) -> Corpus:
             raise
         print(f"there is no test by a person ({error})", file=sys.stderr)
     else:
-        valid["valid_asterisk"], tests["asterisk"] = prompts.valid, prompts.test
+        valid["valid_asterisk"], tests["test_asterisk"] = prompts.valid, prompts.test
         if data.name == "mixed":
             texts += [utterance.text for utterance in prompts.train] * 4
             real = prompts.train * 6
+    if data.flite:
+        half = data.flite // 2
+        other = [*voices.sentences("train", half, seed + 1), *voices.phrases(data.flite - half, seed + 1)]
+        real += voices.flite(other, rate, seed)
     train = [*voices.espeak("train", texts, rate, seed), *real]
     return Corpus(train=train, valid=valid, tests=tests, name=data.name, credits=voices.ASTERISK_CREDITS)
 

@@ -54,6 +54,8 @@ VARIANTS = _words(
 )
 """Voices of espeak that say the same thing twice in the same way; those with breath (f2, f5, whisper) do not."""
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc")
+FLITE = ("awb", "kal", "kal16", "rms", "slt")
+"""The other engine's voices to learn from."""
 TEACHER = "en-us"
 """The voice without a variant, which no recogniser here has heard: that of the synthesiser."""
 TEST, VALID = VARIANTS[::5], VARIANTS[2::10]
@@ -118,6 +120,14 @@ def espeak(which: str, texts: Sequence[str], rate: int, seed: int) -> list[Utter
         Utterance(found.sound, normalised(line.text), *who)
         for line, found, who in zip(lines, spoken, speakers, strict=True)
     ]
+
+
+def flite(texts: Sequence[str], rate: int, seed: int) -> list[Utterance]:
+    """The texts by five voices that are made of recordings of people, each at a speed of its own."""
+    rng = np.random.default_rng(seed)
+    lines = [Line(text=text, voice=FLITE[rng.integers(len(FLITE))], speed=int(rng.integers(120, 220))) for text in texts]
+    spoken = speak("flite", lines, rate)
+    return [Utterance(found.sound, normalised(line.text), line.voice) for line, found in zip(lines, spoken, strict=True)]
 
 
 def hibari(texts: Sequence[str], rate: int) -> list[Utterance]:
