@@ -115,6 +115,8 @@ class Recipe:
     """config -> competitor -> its results on the same split."""
     apply: Callable[[Any, list[str]], list[dict[str, Any]]] | None = None
     """(`trained.Trained`, inputs) -> a row of values for each prediction."""
+    produce: Callable[[Any, str, Path], dict[str, Any]] | None = None
+    """(`trained.Trained`, input, path) -> a row of values: writes what is predicted, such as sound, into that file."""
     draw: Callable[[Any, list[str], Path | None], str] | None = None
     """(`trained.Trained`, inputs, path) -> the predictions as a drawing in characters; as a picture at a given path."""
     figures: Callable[[Any, Path], None] | None = None

@@ -30,6 +30,7 @@ from deeplearn.data.image_folder import pictures_in
 from deeplearn.data.inputs import attempted
 from deeplearn.data.photofile import Photo
 from deeplearn.data.source import Arrays
+from deeplearn.errors import UsageError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count, NotNegative
 from deeplearn.methods import degrade
@@ -210,25 +211,29 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """Each photograph restored and written beside itself: any size, with its transparency, bits and colour profile."""
-    config = trained.config
-    read, rows = attempted(map(str, pictures_in(inputs)), photofile.read)
-    for path, photo in read:
-        row: dict[str, Any] = {"image": path, "restored": str(Path(path).with_suffix(f".{config.damage}.png"))}
-        hint = 0.0
-        match config.damage:
-            case "denoise":
-                hint = float(degrade.noise_level(photo.colour))
-                row["noise"] = 255 * hint
-            case "superresolve":
-                photo = enlarged(photo, config.factor)
-            case "inpaint":
-                hint = photofile.holes(path, photo)
-                filled = np.asarray(degrade.filled(photo.colour, hint))
-                photo = replace(photo, colour=filled, alpha=None if photo.alpha is None else photo.alpha + hint[..., 0])
-        restored = tiled(network(trained), np.concatenate([photo.colour, photo.colour[..., :1] * 0 + hint], axis=-1))
-        photofile.write(Path(row["restored"]), replace(photo, colour=restored))
-        rows.append(row)
-    return rows
+    target = lambda path: Path(path).with_suffix(f".{trained.config.damage}.png")  # noqa: E731
+    made, rows = attempted(map(str, pictures_in(inputs)), lambda path: produce(trained, path, target(path)))
+    return rows + [row for _, row in made]
+
+
+def produce(trained: Trained, path: str, target: Path) -> dict[str, Any]:
+    """A photograph restored and written to a file that ends in .png."""
+    if target.suffix != ".png":
+        raise UsageError(f"{target}: restored photographs are PNG, which loses nothing; let it end in .png.")
+    config, photo, hint, row = trained.config, photofile.read(path), 0.0, {"image": path, "restored": str(target)}
+    match config.damage:
+        case "denoise":
+            hint = float(degrade.noise_level(photo.colour))
+            row["noise"] = 255 * hint
+        case "superresolve":
+            photo = enlarged(photo, config.factor)
+        case "inpaint":
+            hint = photofile.holes(path, photo)
+            filled = np.asarray(degrade.filled(photo.colour, hint))
+            photo = replace(photo, colour=filled, alpha=None if photo.alpha is None else photo.alpha + hint[..., 0])
+    restored = tiled(network(trained), np.concatenate([photo.colour, photo.colour[..., :1] * 0 + hint], axis=-1))
+    photofile.write(target, replace(photo, colour=restored))
+    return row
 
 
 def enlarged(photo: Photo, factor: int) -> Photo:

@@ -105,7 +105,7 @@ def test_it_compiles_once_for_each_shape(case, learned):
     assert learned.traces[False] <= len(case.experiment.evaluations)
 
 
-LARGE = ("detection", "recognition", "restoration", "translation")
+LARGE = ("detection", "recognition", "restoration", "synthesis", "translation")
 """Whose programs for two devices take half a minute to compile."""
 
 

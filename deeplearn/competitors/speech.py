@@ -12,6 +12,7 @@ from deeplearn.data import audio
 from deeplearn.data.sets import voices
 from deeplearn.data.speech import Utterance, columns
 from deeplearn.methods.ctc_search import greedy
+from deeplearn.methods.transcripts import scores
 
 RATE = 16000
 PAD, DITHER = 0.3, 60 / 32768
@@ -67,3 +68,22 @@ def transcripts(sounds: Sequence[Int[np.ndarray, "_"]], rate: int, *, closed: bo
         decoder.end_utt()
         heard.append(decoder.hyp().hypstr if decoder.hyp() else "")
     return heard
+
+
+def understood(
+    sounds: Sequence[Int[np.ndarray, "_"]], texts: Sequence[str], rate: int, judge: Any, *, closed: bool | None
+) -> dict[str, float]:
+    """Error rates of what listeners hear in int16 sounds: `cer` and `wer` of `judge`, a trained model of
+    `recognition`, if there is one; `sphinx_cer` and `sphinx_wer` of pocketsphinx where it is installed.
+
+    Args:
+        closed: whether pocketsphinx knows the grammar of the texts; None where they are not English, or not known.
+    """
+    nobody, found = [""] * len(texts), {}
+    if judge is not None:
+        own = scores(texts, ours(judge, sounds, rate), nobody)
+        found |= {name: own[name] for name in ("cer", "wer")}
+    if installed() and closed is not None:
+        theirs = scores(texts, transcripts(sounds, rate, closed=closed), nobody)
+        found |= {f"sphinx_{name}": theirs[name] for name in ("cer", "wer")}
+    return found

@@ -171,6 +171,18 @@ def griffin_lim(
     return samples(amplitude.astype(jnp.complex64) * phase, mel)
 
 
+def sounding(log_mel: Float[np.ndarray, "F M"], mel: Mel, steps: int) -> Float[np.ndarray, "T"]:
+    """Samples of log-mel bands by Griffin-Lim; 128 frames at a time, to compile seldom."""
+    whole = np.full((-(-len(log_mel) // 128) * 128, log_mel.shape[1]), np.log(mel.floor), np.float32)
+    whole[: len(log_mel)] = log_mel
+    return np.asarray(_vocoded(whole, mel, steps))[: (len(log_mel) - 1) * mel.hop]
+
+
+@functools.partial(jax.jit, static_argnames=("mel", "steps"))
+def _vocoded(log_mel: Float[Array, "F M"], mel: Mel, steps: int) -> Float[Array, "T"]:
+    return griffin_lim(amplitudes(log_mel, mel), mel, jax.random.key(0), steps=steps)
+
+
 @functools.lru_cache(maxsize=8)
 def _pseudo_inverse(mel: Mel) -> Float[np.ndarray, "K M"]:
     return np.linalg.pinv(filters(mel).astype(np.float64)).astype(np.float32)

@@ -3,6 +3,7 @@
 Letters: T samples, F frames, M mel bands, S samples of a frame, L lags.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -110,3 +111,17 @@ def pitch_error(a: Float[np.ndarray, "F"], b: Float[np.ndarray, "G"], path: Warp
     a, b = a[path.first], b[path.second]
     both = (a > 0) & (b > 0)
     return float(12 * np.sqrt(np.mean(np.log2(a[both] / b[both]) ** 2))) if both.any() else float("nan")
+
+
+def likeness(
+    sounds: Sequence[Int[np.ndarray, "_"]], real: Sequence[Int[np.ndarray, "_"]], mel: Mel
+) -> dict[str, float]:
+    """Mean mel-cepstral distortion in dB (`mcd`) and pitch error in semitones of int16 sounds from recordings."""
+    ours, theirs = ([heard(sound, mel) for sound in side] for side in (sounds, real))
+    paths = [warp(cepstra(a), cepstra(b)) for (a, _), (b, _) in zip(ours, theirs, strict=True)]
+    errors = [pitch_error(a, b, path) for (_, a), (_, b), path in zip(ours, theirs, paths, strict=True)]
+    known = [error for error in errors if not np.isnan(error)]
+    return {
+        "mcd": float(DECIBEL * np.mean([path.distance for path in paths])),
+        "pitch_error": float(np.mean(known)) if known else float("nan"),
+    }

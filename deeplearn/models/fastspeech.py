@@ -116,3 +116,22 @@ class FastSpeech(nn.Module):
             y = Block(5, (1, 2, 1, 3)[number % 4], self.dropout)(y, heard, train)
         bands = nn.Dense(self.bands)(nn.LayerNorm()(y)) + coarse
         return Spoken(bands * heard, coarse * heard, length, tone, energy, voice.duration)
+
+
+def loss(
+    found: Spoken, bands: Float[Array, "B F M"], voice: Voice, sizes: Int[Array, "B"], mask: Float[Array, "B"]
+) -> tuple[Float[Array, ""], Float[Array, "B F"]]:
+    """(sum of what differs from recordings with so many phonemes (`sizes`), the weights of their frames)."""
+    heard = _counted(voice.duration.sum(1), bands.shape[1], mask)
+    said = _counted(sizes, voice.duration.shape[1], mask)
+    gap, coarse = found.bands - bands, found.coarse - bands
+    spectrum = (jnp.abs(gap) + 0.5 * jnp.square(gap) + 0.5 * jnp.square(coarse)).mean(-1)
+    lasting = jnp.square(found.length - jnp.log(jnp.maximum(voice.duration, 1).astype(jnp.float32)))
+    manner = jnp.square(found.pitch - voice.pitch) + jnp.square(found.energy - voice.energy)
+    # A phoneme lasts about eight frames, which is what its one length, pitch and energy weigh.
+    return (spectrum * heard).sum() + 8 * ((0.3 * lasting + 0.1 * manner) * said).sum(), heard
+
+
+def _counted(real: Int[Array, "B"], size: int, mask: Float[Array, "B"]) -> Float[Array, "B {size}"]:
+    """The mask over the real ones of so many places."""
+    return jnp.where(jnp.arange(size)[None] < real[:, None], mask[:, None], 0.0)

@@ -38,7 +38,7 @@ def curves(
     # Curves that cross the whole picture, or a long legend, leave no room for one inside.
     below = len(series) > 1 and (markers or max(len(name) for name in series) > 16)
     names = any(isinstance(x, str) for xs, *_ in series.values() for x in xs[:1])
-    with _canvas(path, 5.0, 3.0 + (0.18 * len(series) if below else 0) + 0.5 * names) as (figure, svg):
+    with canvas(path, 5.0, 3.0 + (0.18 * len(series) if below else 0) + 0.5 * names) as (figure, svg):
         axes = figure.subplots()
         for number, (name, (xs, ys, *band)) in enumerate(series.items()):
             colour = COLOURS[number % len(COLOURS)]
@@ -47,7 +47,7 @@ def curves(
             axes.plot(xs, ys, dash, color=colour, label=name, linewidth=1.6, marker=marker, markersize=4)
             if band:
                 axes.fill_between(xs, *band, color=colour, alpha=0.18, linewidth=0)
-        _dress(axes, x, y, title)
+        dress(axes, x, y, title)
         if log_x:  # Setting "linear" would take the labels of dates away.
             _logarithmic(axes, "x")
         if log_y:
@@ -77,7 +77,7 @@ def scatter(
     log: bool = False,
 ) -> str:
     """Predicted against true values, with the diagonal where they agree and, where given, intervals [low, high]."""
-    with _canvas(path, 4.0, 4.0) as (figure, svg):
+    with canvas(path, 4.0, 4.0) as (figure, svg):
         axes = figure.subplots()
         ends = [min(np.min(true), np.min(predicted)), max(np.max(true), np.max(predicted))]
         axes.plot(ends, ends, color=INK, linewidth=0.8, alpha=0.6)
@@ -91,7 +91,7 @@ def scatter(
             _logarithmic(axes, "y")
         else:
             axes.locator_params(nbins=5)  # More numbers of six digits would touch each other.
-        _dress(axes, f"{x}{unit}", f"{y}{unit}", title)
+        dress(axes, f"{x}{unit}", f"{y}{unit}", title)
     return svg[0]
 
 
@@ -105,7 +105,7 @@ def groups(
     title: str = "",
 ) -> str:
     """Points of a plane coloured by group 0, 1, 2, ..., its number at its median; after eight the shapes change."""
-    with _canvas(path, 4.5, 4.0) as (figure, svg):
+    with canvas(path, 4.5, 4.0) as (figure, svg):
         axes = figure.subplots()
         for label in np.unique(labels):
             own, colour = points[labels == label], COLOURS[int(label) % len(COLOURS)]
@@ -114,7 +114,7 @@ def groups(
                 *own.T, s=6, marker=shape, color=colour, alpha=0.6, linewidths=0, rasterized=len(points) > 1000
             )
             axes.text(*np.median(own, axis=0), str(label), color=INK, fontsize=11, ha="center", va="center")
-        _dress(axes, x, y, title)
+        dress(axes, x, y, title)
         if not x:  # A map's coordinates mean nothing.
             axes.set_xticks([])
             axes.set_yticks([])
@@ -130,7 +130,7 @@ def bars(
     title: str = "",
 ) -> str:
     """Horizontal bars, name -> value, each with its number; errors are half lengths of the whiskers."""
-    with _canvas(path, 5.0, 0.6 + 0.32 * len(values)) as (figure, svg):
+    with canvas(path, 5.0, 0.6 + 0.32 * len(values)) as (figure, svg):
         axes = figure.subplots()
         names, numbers = list(values), list(values.values())
         whiskers = None if errors is None else [errors.get(name, 0.0) for name in names]
@@ -138,7 +138,7 @@ def bars(
         axes.bar_label(drawn, [f"{number:.4g}" for number in numbers], padding=4, fontsize=8, color=INK)
         axes.margins(x=0.2)
         axes.invert_yaxis()
-        _dress(axes, unit, "", title)
+        dress(axes, unit, "", title)
         axes.grid(False, axis="y")
     return svg[0]
 
@@ -151,14 +151,14 @@ def confusion(
     rows, columns = counts.shape
     side = float(np.clip(0.36 * max(rows, columns), 3.0, 8.0))
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    with _canvas(path, side + 0.9, side * rows / columns + 0.8) as (figure, svg):
+    with canvas(path, side + 0.9, side * rows / columns + 0.8) as (figure, svg):
         axes = figure.subplots()
         axes.imshow(_shades(share), interpolation="none", aspect="auto")
         if max(rows, columns) <= 30:
             for i, j in np.argwhere(counts > 0):
                 colour = "white" if share[i, j] > 0.5 else INK
                 axes.text(j, i, f"{counts[i, j]:.3g}", ha="center", va="center", fontsize=7, color=colour)
-        _dress(axes, "predicted", "true", title)
+        dress(axes, "predicted", "true", title)
         axes.grid(False)
         enough = len(classes) >= max(rows, columns)
         names = classes if enough else [str(number) for number in range(max(rows, columns))]
@@ -179,10 +179,10 @@ def heatmap(
     title: str = "",
 ) -> str:
     """Weights between 0 and 1, such as attention, as cells that are the more opaque the larger; names on both sides."""
-    with _canvas(path, 1.5 + 0.18 * len(columns), 1.2 + 0.18 * len(rows)) as (figure, svg):
+    with canvas(path, 1.5 + 0.18 * len(columns), 1.2 + 0.18 * len(rows)) as (figure, svg):
         axes = figure.subplots()
         axes.imshow(_shades(np.asarray(weights)), interpolation="none", aspect="auto")
-        _dress(axes, x, "", title)
+        dress(axes, x, "", title)
         axes.grid(False)
         axes.set_xticks(range(len(columns)), columns, rotation=90)
         axes.set_yticks(range(len(rows)), rows)
@@ -203,7 +203,7 @@ def images(
     rows = -(-len(pictures) // columns)
     tall = max((picture.shape[0] / picture.shape[1] for picture in map(np.asarray, pictures)), default=1.0)
     height = inches * tall + 0.16 * max((caption.count("\n") + 1 for caption in captions), default=0)
-    with _canvas(path, inches * columns, height * rows + 0.3 * (bool(title) + any(wrong))) as (figure, svg):
+    with canvas(path, inches * columns, height * rows + 0.3 * (bool(title) + any(wrong))) as (figure, svg):
         for place, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
             axes.axis("off")
             if place >= len(pictures):
@@ -241,7 +241,7 @@ def _shades(share: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "R C 4"]:
     return colour
 
 
-def _dress(axes: Any, x: str, y: str, title: str) -> None:
+def dress(axes: Any, x: str, y: str, title: str) -> None:
     axes.set_xlabel(x, color=INK)
     axes.set_ylabel(y, color=INK)
     axes.set_title(title, color=INK, fontsize=10)
@@ -254,7 +254,7 @@ def _dress(axes: Any, x: str, y: str, title: str) -> None:
 
 
 @contextmanager
-def _canvas(path: Path | None, width: float, height: float) -> Iterator[tuple[Any, list[str]]]:
+def canvas(path: Path | None, width: float, height: float) -> Iterator[tuple[Any, list[str]]]:
     """(figure of that many inches, list that holds the SVG afterwards), without pyplot's global state."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 
-from deeplearn.record.figures import COLOURS, INK, _canvas, _dress
+from deeplearn.record.figures import COLOURS, INK, canvas, dress
 
 Layers = Sequence[Mapping[str, str]]
 """Units by layer, the inputs first: name -> what is written into them."""
@@ -22,12 +22,12 @@ def network(nets: Mapping[str, tuple[Layers, Synapses]], path: Path | None = Non
     """
     heights = [max(map(len, layers)) for layers, _ in nets.values()]
     longest = max(len(layers) for layers, _ in nets.values())
-    with _canvas(path, 1.3 * longest + 0.4, sum(0.8 * height + 0.5 for height in heights)) as (figure, svg):
+    with canvas(path, 1.3 * longest + 0.4, sum(0.8 * height + 0.5 for height in heights)) as (figure, svg):
         rows = figure.subplots(len(nets), 1, squeeze=False, height_ratios=[height + 0.6 for height in heights])
         for axes, (name, (layers, synapses)), height in zip(rows[:, 0], nets.items(), heights, strict=True):
             _draw(axes, layers, synapses)
             axes.set(xlim=(-0.5, 1.6 * longest - 1.1), ylim=(-height / 2 - 0.1, height / 2 + 0.1), aspect="equal")
-            _dress(axes, "", "", name)
+            dress(axes, "", "", name)
             axes.axis("off")
     return svg[0]
 
@@ -96,7 +96,7 @@ def planes(
     """
     from matplotlib.colors import to_rgba
 
-    with _canvas(path, 2.2 * len(scores), 2.5) as (figure, svg):
+    with canvas(path, 2.2 * len(scores), 2.5) as (figure, svg):
         for axes, (name, score) in zip(
             figure.subplots(1, len(scores), squeeze=False).flat, scores.items(), strict=True
         ):
@@ -104,7 +104,7 @@ def planes(
             axes.imshow(sides, origin="lower", extent=extent, interpolation="none", aspect="auto")
             axes.scatter(*points[labels > 0].T, s=40, color=INK)
             axes.scatter(*points[labels <= 0].T, s=40, facecolors="none", edgecolors=INK, linewidths=1.5)
-            _dress(axes, "", "", name)
+            dress(axes, "", "", name)
             axes.grid(False)
         if title:
             figure.suptitle(title, fontsize=10, color=INK)

@@ -13,6 +13,8 @@ from deeplearn.errors import UsageError
 from deeplearn.plain import finite, plain
 
 Format = Literal["table", "csv", "json", "jsonl"]
+ROWS = (".csv", ".json", ".jsonl")
+"""Endings of files of rows."""
 WIDEST = 60
 """Characters of a line in a cell of a table."""
 
@@ -25,9 +27,8 @@ def format_of(output: str | Path | None, asked: Format | None = None) -> Format:
     """
     if asked is not None or output in (None, "-"):
         return asked or ("table" if output is None else "csv")
-    ending = Path(output).suffix.removeprefix(".")
-    if ending in ("csv", "json", "jsonl"):
-        return ending
+    if (ending := Path(output).suffix) in ROWS:
+        return ending.removeprefix(".")
     raise UsageError(f"--output {output}: the ending says no format; use .csv, .json or .jsonl, or give --format.")
 
 

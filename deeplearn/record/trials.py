@@ -11,7 +11,7 @@ import numpy as np
 
 from deeplearn.plain import plain
 from deeplearn.record import figures
-from deeplearn.record.figures import COLOURS, INK, _canvas, _dress
+from deeplearn.record.figures import COLOURS, INK, canvas, dress
 from deeplearn.record.folder import write_text
 from deeplearn.record.report import engine
 from deeplearn.record.statistics import Interval
@@ -113,7 +113,7 @@ def parallel(done: Sequence[Tried], metric: str) -> str:
     columns = [[trial.knobs.get(name) for trial in done] for name in names]
     columns.append([trial.value.mean if trial.value else math.nan for trial in done])
     scaled, ticks = zip(*map(_axis, columns), strict=True)
-    with _canvas(None, max(4.5, 1.6 * len(columns)), 3.2) as (figure, svg):
+    with canvas(None, max(4.5, 1.6 * len(columns)), 3.2) as (figure, svg):
         axes = figure.subplots()
         for rank in reversed(range(len(done))):
             axes.plot(
@@ -123,7 +123,7 @@ def parallel(done: Sequence[Tried], metric: str) -> str:
                 alpha=1.0 if rank == 0 else 0.9 - 0.7 * rank / len(done),
                 linewidth=2.0 if rank == 0 else 1.2,
             )
-        _dress(axes, "", "", "the best trial is orange")
+        dress(axes, "", "", "the best trial is orange")
         axes.grid(False)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)

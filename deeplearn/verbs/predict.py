@@ -7,7 +7,7 @@ from typing import Annotated
 
 from deeplearn.errors import DataError, UsageError
 from deeplearn.flags import before_jax, parse
-from deeplearn.record.predictions import Format, columns_of, format_of, show
+from deeplearn.record.predictions import ROWS, Format, columns_of, format_of, show
 
 
 def main(words: list[str]) -> None:
@@ -20,7 +20,8 @@ def main(words: list[str]) -> None:
         inputs: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
         """Files, folders, patterns or texts, as the experiment takes them; - reads lines from standard input."""
         output: str | None = None
-        """Write the rows to this file (.csv, .json, .jsonl), or with - to standard output, instead of a table."""
+        """Write the rows to this file (.csv, .json, .jsonl), or with - to standard output, instead of a table; what is
+        made of one input, such as sound or a photograph, goes to a file of its kind (.wav, .png)."""
         picture: Path | None = None
         """Also draw what is predicted into this file (.svg or .png), where the experiment can."""
         format: Format | None = None
@@ -35,7 +36,8 @@ def main(words: list[str]) -> None:
     )
     if not form.inputs:
         raise UsageError("give at least one input after the run folder, or - to read lines from standard input.")
-    format = format_of(form.output, form.format)
+    product = form.format is None and form.output not in (None, "-") and Path(form.output).suffix not in ROWS
+    format = "table" if product else format_of(form.output, form.format)
     before_jax()  # Before standard input is read: it may start this process again.
     given = [line for word in form.inputs for line in (_standard_input() if word == "-" else [word])]
     from deeplearn import trained
@@ -43,6 +45,10 @@ def main(words: list[str]) -> None:
     recipe, config = trained.recipe_of(form.run, trust=form.trust)
     if recipe.apply is None:
         raise UsageError(f"{recipe.name} has no apply(), so there is nothing to predict with.")
+    if product and recipe.produce is None:
+        format_of(form.output)  # Says which endings there are.
+    if product and len(given) != 1:
+        raise UsageError(f"--output {form.output} holds what is made of one input; leave it out for {len(given)}.")
     if form.picture is not None and recipe.draw is None:
         raise UsageError(f"{recipe.name} has no draw(), so there is no --picture of what it predicts.")
     if form.picture is not None and form.picture.suffix not in (".svg", ".png"):
@@ -51,7 +57,7 @@ def main(words: list[str]) -> None:
         if path not in (None, "-"):
             Path(path).parent.mkdir(parents=True, exist_ok=True)  # or fail before the work
     model = trained.opened(recipe, config)
-    found = recipe.apply(model, given)
+    found = [recipe.produce(model, given[0], Path(form.output))] if product else recipe.apply(model, given)
     errors = [row["error"] for row in found if row.get("error")]
     refused = {row.get("input") for row in found if row.get("error")}
     good = [word for word in given if word not in refused]
@@ -60,7 +66,7 @@ def main(words: list[str]) -> None:
         print(drawing, file=sys.stdout if format == "table" and form.output is None else sys.stderr)
     rows = [row for row in found if not row.get("error")]
     if rows or not errors:
-        show(columns_of(rows, every=form.all), form.output, format)
+        show(columns_of(rows, every=form.all), None if product else form.output, format)
     for error in errors[1:] if not rows else errors:
         print(f"deeplearn: {error}", file=sys.stderr)
     if errors:

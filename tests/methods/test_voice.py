@@ -68,3 +68,15 @@ def test_an_octave_is_twelve_semitones():
     assert voice.pitch_error(a, np.array([200.0, 50, 400, 0]), path) == pytest.approx(12)
     assert np.isnan(voice.pitch_error(a, a * 0, path))
     assert sound.frames(8000, MEL) == 51
+
+
+def test_a_recording_is_like_itself_and_unlike_one_an_octave_higher():
+    time = np.arange(16000) / 16000
+    low, high = (
+        (3000 * sum(np.sin(2 * np.pi * hertz * k * time) / k for k in range(1, 9))).astype(np.int16)
+        for hertz in (110, 220)
+    )
+    same, other = voice.likeness([low], [low], MEL), voice.likeness([high], [low], MEL)
+    assert same["mcd"] == pytest.approx(0, abs=1e-4) and same["pitch_error"] == 0
+    assert other["mcd"] > 1 and other["pitch_error"] == pytest.approx(12, abs=0.2)
+    assert np.isnan(voice.likeness([low * 0], [low], MEL)["pitch_error"])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplearn.models.fastspeech import FastSpeech, Voice
+from deeplearn.models.fastspeech import FastSpeech, Voice, loss
 
 MODEL = FastSpeech(symbols=9, bands=6, width=8, encoder=1, decoder=2, dropout=0.0)
 PHONEMES = jnp.array([[1, 5, 3, 2], [4, 4, 0, 0]])
@@ -45,3 +45,15 @@ def test_half_the_rate_takes_about_twice_the_frames(learnt):
         for rate in (0.125, 0.0625)
     )
     np.testing.assert_allclose(half / usual, 2, rtol=0.15)
+
+
+def test_the_loss_counts_what_was_recorded_and_nothing_else(learnt):
+    told = Voice(jnp.array([[2, 3, 1, 4], [5, 1, 0, 0]]), jnp.zeros((2, 4)), jnp.zeros((2, 4)))
+    found = MODEL.apply(learnt, PHONEMES, SIZES, SPEAKER, 12, told, train=False)
+    bands, mask = jax.random.normal(jax.random.key(1), found.bands.shape), jnp.ones(2)
+    total, heard = loss(found, bands, told, SIZES, mask)
+    assert heard.sum(1).tolist() == [10, 6]
+    behind = bands + jnp.where(heard > 0, 0.0, 9.0)[..., None]
+    np.testing.assert_allclose(loss(found, behind, told, SIZES, mask)[0], total, rtol=1e-6)
+    one, other = (loss(found, bands, told, SIZES, jnp.array(own))[0] for own in ((1.0, 0.0), (0.0, 1.0)))
+    np.testing.assert_allclose(one + other, total, rtol=1e-5)

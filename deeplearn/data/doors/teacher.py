@@ -67,6 +67,16 @@ class Lesson(NamedTuple):
         return np.diff(edges)
 
 
+def told(lessons: Sequence[Lesson], hop: int) -> list[Int[np.ndarray, "U"]]:
+    """Frames of each phoneme of the recordings whose machine tells, centred on every so many samples."""
+    return [own.durations(hop, 1 + len(own.sound) // hop) for own in lessons if own.starts is not None]
+
+
+def grammatical(data: Data) -> bool | None:
+    """Whether the texts are sentences of the grammar that `voices` has; None where nobody knows their language."""
+    return None if data.path is not None or data.tfds is not None else data.teacher != "asterisk"
+
+
 class Lessons(NamedTuple):
     """All parts; no sentence is in two of them."""
 

@@ -1,0 +1,318 @@
+"""Text to speech: phonemes become a spectrogram in one go, and Griffin-Lim makes it sound.
+
+FastSpeech 2 (Ren et al., 2021) with convolutions learns one voice: a machine's (then it is that machine's student), a
+person's, your own. How long each phoneme lasts it learns from the recordings alone, by a search for the best cut. What
+it says is judged by listeners that never heard this voice, beside the recordings themselves, copies of them through the
+same spectrogram (what no synthesiser of this kind can exceed), shuffled phonemes, and pieces of recordings joined
+together, which is what machines said before (Hunt & Black, 1996).
+    deeplearn train synthesis --judge runs/a-run-of-recognition
+    deeplearn train synthesis --durations true          # espeak's own, for comparison
+    deeplearn predict runs/latest "Book a garden room for two nights." --output hello.wav    # and hello.svg
+"""
+
+import sys
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from deeplearn import optimizer, trained
+from deeplearn.cli import run_file
+from deeplearn.competitors.speech import understood
+from deeplearn.competitors.units import Inventory
+from deeplearn.data import audio
+from deeplearn.data.buckets import Buckets, bounds
+from deeplearn.data.doors import teacher
+from deeplearn.data.doors.teacher import Data, Lesson, read_aloud
+from deeplearn.data.inputs import attempted
+from deeplearn.data.source import Arrays
+from deeplearn.data.speech import normalised
+from deeplearn.errors import ConfigError, UsageError
+from deeplearn.experiment import Evaluation, Experiment, Run
+from deeplearn.knobs import Amount, Count, Positive, Range, Rest
+from deeplearn.methods import prosody, segmental, voice
+from deeplearn.methods.prosody import Measured, Scales, asked, boundary_error, duration_error
+from deeplearn.methods.sound import Mel, sounding
+from deeplearn.metrics import Mean, Metric
+from deeplearn.models import fastspeech
+from deeplearn.models.fastspeech import FastSpeech, Spoken, Voice
+from deeplearn.optimizer import Optimizer
+from deeplearn.record.spectrogram import spoken
+from deeplearn.task import Batch, Task, Variables, linen
+from deeplearn.trained import Trained
+from deeplearn.workspace import Workspace
+
+STEP = 32
+"""Frames that lengths of batches are multiples of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Run):
+    """Knobs of synthesis."""
+
+    data: Data = field(default_factory=Data)
+    sound: Mel = field(
+        default_factory=lambda: Mel(
+            rate=16000, size=1024, window=640, hop=160, bands=80, low=0.0, high=8000.0, floor=5e-4
+        )
+    )
+    durations: Literal["search", "true"] = "search"
+    """Learnt from the recordings, or as espeak tells them."""
+    states: Count = 3
+    """States of a phoneme in the search: also the fewest frames it lasts."""
+    width: Count = 128
+    """Channels of the network."""
+    encoder: Count = 4
+    """Blocks over phonemes."""
+    decoder: Count = 5
+    """Blocks over frames."""
+    dropout: Rest = 0.1
+    """Share of channels dropped in training."""
+    judge: Path | None = None
+    """Run folder of a recogniser that listens to the test; it must not have heard the voice."""
+    phases: Amount = 60
+    """Steps of Griffin-Lim."""
+    speed: Positive = 1.0
+    """How many times as fast as the teacher predictions are spoken."""
+    pitch: Annotated[float, Range(low=-24, high=24)] = 0.0
+    """How many semitones higher."""
+    shapes: Count = 3
+    """Lengths of training batches, each compiled: more of them save padding."""
+    batch: Count = 16
+    steps: int = 2500
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(rate=2e-3, warmup=50, decay=1e-2, average=0.99))
+
+
+Fitted = Scales
+
+
+def task(config: Config, fitted: Fitted) -> Task:
+    """Spectrograms under the recordings' own durations; predicts with the model's."""
+    shape = dict(width=config.width, encoder=config.encoder, decoder=config.decoder, dropout=config.dropout)
+    model = FastSpeech(len(fitted.phonemes), fitted.sound.bands, len(fitted.speakers), **shape)
+    higher = config.pitch * np.log(2) / 12 / fitted.pitch[1]
+    # From standardised bands to the distortion in dB of the cepstra without the zeroth.
+    to_cepstra = voice.DECIBEL * voice.cepstra(np.diag(fitted.deviation)).astype(np.float32)  # [M, C]
+
+    def known(batch: Batch) -> Voice:
+        return Voice(batch["duration"], batch["pitch"], batch["energy"])
+
+    def inputs(batch: Batch) -> tuple[Any, ...]:
+        return batch["phonemes"], batch["sizes"], batch["speaker"], batch["bands"].shape[1], known(batch)
+
+    def objective(found: Spoken, batch: Batch) -> tuple[Mean, Mapping[str, Metric]]:
+        wanted = batch["bands"].astype(jnp.float32)
+        total, heard = fastspeech.loss(found, wanted, known(batch), batch["sizes"], batch["mask"])
+        distortion = jnp.sqrt(jnp.square((found.bands - wanted) @ to_cepstra).sum(-1) + 1e-9)
+        return Mean(total=total, count=heard.sum()), {"mcd_timed": Mean.of(distortion, heard)}
+
+    def predict(learnt: Variables, batch: Batch) -> dict[str, Array]:
+        who = batch["speaker"] if len(fitted.speakers) > 1 else jnp.zeros_like(batch["sizes"])
+        columns = batch["phonemes"], batch["sizes"], who, fitted.frames
+        found = model.apply(learnt, *columns, rate=config.speed, pitch=higher, train=False)
+        return {"bands": found.bands, "duration": found.duration}
+
+    return replace(linen(model, objective, inputs=inputs), predict=predict)
+
+
+class Part(NamedTuple):
+    """Recordings, and what was measured of them."""
+
+    lessons: list[Lesson]
+    found: list[Measured]
+
+    @property
+    def phonemes(self) -> list[tuple[str, ...]]:
+        return [lesson.phonemes for lesson in self.lessons]
+
+
+@lru_cache(maxsize=1)  # fit, tests and competitors look at the same recordings
+def measured(config: Config) -> tuple[Part, Part, Part]:
+    """Training, validation and test recordings; the first part alone teaches how long phonemes are.
+
+    Recordings with fewer frames than the states of their phonemes, or with phonemes that the first part lacks, are left
+    out.
+
+    Raises:
+        ConfigError: true durations of a voice that does not tell them.
+    """
+    parts, kept, aligner = teacher.load(config.data, config.sound.rate, config.seed), [], None
+    numbers = {name: n for n, name in enumerate(sorted({name for lesson in parts[0] for name in lesson.phonemes}))}
+    for part in parts:
+        heard = [voice.heard(lesson.sound, config.sound) for lesson in part]
+        rows = [
+            (lesson, *own)
+            for lesson, own in zip(part, heard, strict=True)
+            if len(own[0]) >= config.states * len(lesson.phonemes) and set(lesson.phonemes) <= numbers.keys()
+        ]
+        if len(rows) < len(part):
+            print(f"{len(part) - len(rows)} of {len(part)} recordings are too short or too odd to use", file=sys.stderr)
+        lessons, bands, pitches = (list(column) for column in zip(*rows, strict=True))
+        chains = [[numbers[name] for name in lesson.phonemes] for lesson in lessons]
+        if config.durations == "true":
+            times = teacher.told(lessons, config.sound.hop)
+            if len(times) < len(lessons):
+                raise ConfigError("only espeak tells how long its phonemes are: use --durations search.")
+        else:
+            aligner = aligner or segmental.fit(bands, chains, len(numbers), states=config.states)
+            times = segmental.durations(aligner, bands, chains)
+        kept.append(Part(lessons, [Measured(*row) for row in zip(bands, pitches, times, strict=True)]))
+    return tuple(kept)
+
+
+def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
+    """Phonemes, scales and durations from the training part alone."""
+    parts = train, valid, test = measured(config)
+    speakers = [[lesson.speaker for lesson in part.lessons] for part in parts]
+    names = sorted({name for own in train.phonemes for name in own})
+    fitted = fitted or prosody.scales(train.found, names, sorted(set(speakers[0])), config.sound, STEP)
+    lengths = np.array([len(own.bands) for own in train.found])
+    longest = max(len(own) for part in parts for own in part.phonemes)
+    limits = bounds(lengths, config.shapes, STEP)
+
+    def columns(number: int, rows: Sequence[int], limit: int) -> dict[str, np.ndarray]:
+        who, said = ([own[row] for row in rows] for own in (speakers[number], parts[number].phonemes))
+        return prosody.columns(said, who, [parts[number].found[row] for row in rows], fitted, limit, longest)
+
+    place = np.searchsorted(limits, lengths)
+    rows = [columns(0, np.flatnonzero(place == part), limit) for part, limit in enumerate(limits)]
+    source = Buckets(parts=rows, batch=config.batch, seed=config.seed, name=config.data.teacher)
+    held = -(-max(len(own.bands) for own in (*valid.found, *test.found)) // STEP) * STEP
+    print(f"shapes: training {source.described('bands')}, evaluations {held} frames", file=sys.stderr)
+    sources = [Arrays(columns=columns(n, range(len(parts[n].found)), held), batch=32) for n in (1, 2)]
+    return Experiment(
+        task=task(config, fitted),
+        fitted=fitted,
+        optimizer=optimizer.make(config.optimizer, config.steps),
+        train=source,
+        evaluations={"valid": Evaluation(source=sources[0]), "test": Evaluation(source=sources[1], final=True)},
+    )
+
+
+class Said(NamedTuple):
+    """What the model makes of a text."""
+
+    bands: np.ndarray
+    """[F, M]"""
+    duration: np.ndarray
+    """[U] frames."""
+    samples: np.ndarray
+    """[T] in -1..1."""
+
+
+def say(model: Trained, phonemes: Sequence[Sequence[str]]) -> list[Said]:
+    """Raises DataError for phonemes that the voice has never said."""
+    fitted, said = model.fitted, []
+    longest = -(-max(len(names) for names in phonemes) // 16) * 16
+    found = model.predict(asked(phonemes, fitted, longest), batch=16)
+    for names, own, lasting in zip(phonemes, found["bands"], found["duration"], strict=True):
+        if lasting.sum() > fitted.frames:
+            most = fitted.frames * fitted.sound.hop / fitted.sound.rate
+            raise UsageError(f"that is more than the {most:.1f} seconds this voice can say at once; say it in parts.")
+        bands = own[: lasting.sum()] * np.array(fitted.deviation, np.float32) + np.array(fitted.mean, np.float32)
+        said.append(Said(bands, lasting[: len(names)], sounding(bands, fitted.sound, model.config.phases)))
+    return said
+
+
+def judged(sounds: Sequence[np.ndarray], lessons: Sequence[Lesson], config: Config) -> dict[str, float]:
+    """What listeners understand of samples [T], and how far those are from the recordings.
+
+    Raises:
+        ConfigError: the judge has learnt from one of these voices.
+    """
+    judge = None if config.judge is None else trained.load(config.judge)
+    if judge and (known := set(judge.fitted.speakers) & {lesson.speaker for lesson in lessons}):
+        raise ConfigError(f"the judge in {config.judge} has heard {min(known)}, whom it is to judge: take another.")
+    whole, texts = [audio.pcm(own) for own in sounds], [lesson.text for lesson in lessons]
+    heard = understood(whole, texts, config.sound.rate, judge, closed=teacher.grammatical(config.data))
+    return voice.likeness(whole, [lesson.sound for lesson in lessons], config.sound) | heard
+
+
+def main(config: Config, work: Workspace) -> dict[str, Any]:
+    """One fit; then the test is spoken and listened to."""
+    learnt, results = work.fit(partial(experiment, config), config)
+    test, rng = measured(config)[2], np.random.default_rng(0)
+    said = say(learnt, test.phonemes)
+    mixed = [(first, *rng.permutation(inner).tolist(), last) for first, *inner, last in test.phonemes]
+    found = judged([own.samples for own in said], test.lessons, config)
+    shuffled = judged([own.samples for own in say(learnt, mixed)], test.lessons, config)
+    found |= {f"shuffled_{name}": shuffled[name] for name in ("cer", "wer", "sphinx_wer", "mcd") if name in shuffled}
+    if true := teacher.told(test.lessons, config.sound.hop):
+        found["duration_error"] = duration_error([own.duration for own in said], true, config.sound)
+        found["boundary_error"] = boundary_error([own.duration for own in test.found], true, config.sound)
+    return results | {f"test/{name}": value for name, value in found.items()}
+
+
+def baseline(config: Config) -> dict[str, dict[str, Any]]:
+    """The recordings, their copies through the spectrogram, and pieces of them joined."""
+    (train, _, test), mel = measured(config), config.sound
+    sounds, cepstra = [x.sound for x in train.lessons], [voice.cepstra(own.bands) for own in train.found]
+    ends = [np.cumsum(own.duration) for own in train.found]
+    pieces = Inventory(sounds=sounds, phonemes=train.phonemes, ends=ends, cepstra=cepstra, hop=mel.hop, rate=mel.rate)
+    rows = {
+        "natural": [lesson.sound / np.float32(32768) for lesson in test.lessons],
+        "copy through the spectrogram": [sounding(own.bands, mel, config.phases) for own in test.found],
+        "recorded pieces": [pieces.say(names) for names in test.phonemes],
+    }
+    scored = {name: judged(sounds, test.lessons, config) for name, sounds in rows.items()}
+    if true := teacher.told(test.lessons, mel.hop):
+        usual = prosody.medians(train.phonemes, train.found, test.phonemes)
+        scored["usual durations"] = {"duration_error": duration_error(usual, true, mel)}
+    return {name: {f"test/{key}": value for key, value in own.items()} for name, own in scored.items()}
+
+
+def produce(model: Trained, text: str, path: Path) -> dict[str, Any]:
+    """The text as a sound at a path that ends in .wav, with its picture (.svg) beside it."""
+    if path.suffix != ".wav":
+        raise UsageError(f"{path} would hold sound: let it end in .wav.")
+    mel = model.fitted.sound
+    (phonemes,) = read_aloud([text], model.config.data.language, mel.rate)
+    (said,) = say(model, [phonemes])
+    audio.write(path, said.samples / max(np.abs(said.samples).max(), 1.0), mel.rate)
+    picture(said, phonemes, mel, path.with_suffix(".svg"), text)
+    facts = {"sound": str(path), "picture": str(path.with_suffix(".svg"))}
+    return {"text": text, **facts, "seconds": len(said.samples) / mel.rate, "phonemes": " ".join(phonemes[1:-1])}
+
+
+def apply(model: Trained, inputs: list[str]) -> list[dict[str, Any]]:
+    """Each text as a sound and a picture in the current folder, named by its first words and its checksum."""
+    name = lambda text: f"{'-'.join(normalised(text).split()[:6])}-{zlib.crc32(text.encode()):08x}.wav"  # noqa: E731
+    made, rows = attempted(inputs, lambda text: produce(model, text, Path(name(text))))
+    return rows + [row for _, row in made]
+
+
+def picture(said: Said, phonemes: Sequence[str], mel: Mel, path: Path, title: str) -> None:
+    """The spectrogram with the phonemes above it and the pitch in it."""
+    _, pitch = voice.heard(audio.pcm(said.samples), mel)
+    spoken(said.bands, phonemes, said.duration, pitch, mel.hop / mel.rate, path, title=title)
+
+
+def figures(model: Trained, folder: Path) -> None:
+    """A sentence of the test, recorded and spoken: as sounds and as pictures."""
+    mel, lesson = model.fitted.sound, measured(model.config)[2].lessons[0]
+    (said,) = say(model, [lesson.phonemes])
+    picture(said, lesson.phonemes, mel, folder / "figures" / "spoken.svg", lesson.text)
+    audio.write(folder / "figures" / "spoken.wav", said.samples, mel.rate)
+    audio.write(folder / "figures" / "natural.wav", lesson.sound / np.float32(32768), mel.rate)
+
+
+SMOKE = {
+    "data.sentences": 24,
+    "data.phrases": 0,
+    "data.held": 4,
+    "width": 16,
+    "encoder": 1,
+    "decoder": 1,
+    "phases": 2,
+    "shapes": 1,
+    "batch": 8,
+}
+
+if __name__ == "__main__":
+    run_file(__file__)
