@@ -114,9 +114,8 @@ def task(config: Config, fitted: None = None) -> Task:
         where = batch["hint"] > 0 if config.damage == "inpaint" else jnp.ones_like(batch["hint"], bool)
         # Quadratic up to an error of about 0.01, whose mean decides the PSNR, and linear from there on.
         error = jnp.sqrt((restored - image) ** 2 + 1e-4).mean(-1, keepdims=True)
-        loss = error.mean((1, 2, 3), where=where)
         psnr = degrade.psnr(restored.clip(0, 1), image, where)
-        return Mean.of(loss, batch["mask"]), {"psnr": Mean.of(psnr, batch["mask"])}
+        return Mean.of(error.mean((1, 2, 3), where=where), batch["mask"]), {"psnr": Mean.of(psnr, batch["mask"])}
 
     return linen(
         restorer(config.model, config.width),

@@ -125,9 +125,13 @@ def espeak(which: str, texts: Sequence[str], rate: int, seed: int) -> list[Utter
 def flite(texts: Sequence[str], rate: int, seed: int) -> list[Utterance]:
     """The texts by five voices that are made of recordings of people, each at a speed of its own."""
     rng = np.random.default_rng(seed)
-    lines = [Line(text=text, voice=FLITE[rng.integers(len(FLITE))], speed=int(rng.integers(120, 220))) for text in texts]
+    lines = [
+        Line(text=text, voice=FLITE[rng.integers(len(FLITE))], speed=int(rng.integers(120, 220))) for text in texts
+    ]
     spoken = speak("flite", lines, rate)
-    return [Utterance(found.sound, normalised(line.text), line.voice) for line, found in zip(lines, spoken, strict=True)]
+    return [
+        Utterance(found.sound, normalised(line.text), line.voice) for line, found in zip(lines, spoken, strict=True)
+    ]
 
 
 def hibari(texts: Sequence[str], rate: int) -> list[Utterance]:
