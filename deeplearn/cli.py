@@ -24,6 +24,7 @@ usage: deeplearn VERB ...        (deeplearn VERB --help explains a verb)
   evaluate RUN                   evaluate a run folder's newest checkpoint again
   predict RUN INPUT...           use a trained model on your own files or texts
   serve RUN                      a page in the browser to try a model
+  explain RUN IMAGE...           what a network of images looks at, as one HTML page
   report RUN...                  one HTML page, or the tables as GitHub or LaTeX text
   compare RUN RUN                what differs in knobs and metrics
   export RUN                     the model as StableHLO and safetensors
@@ -85,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 VERBS = (
-    *("list", "train", "sweep", "resume", "evaluate", "predict", "serve", "report", "compare", "export"),
+    *("list", "train", "sweep", "resume", "evaluate", "predict", "serve", "explain", "report", "compare", "export"),
     *("data", "index", "bench", "info", "completion"),
 )
 """Each is a file in verbs/."""

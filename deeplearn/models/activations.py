@@ -26,13 +26,22 @@ class Network:
     """Of pixels in 0..1: what is subtracted from an image."""
     std: Sequence[float] | float
     """What the rest is divided by."""
+    classes: tuple[str, ...] = ()
+    """What its answers are called, where it names classes."""
 
 
 def pretrained(name: str) -> Network:
     """A network that somebody else trained. Raises ConfigError where there is none of that name."""
     ready = weights.pretrained(name)
     shape = (ready.size, ready.size, 3)
-    return Network(module=ready.module, variables=ready.variables, shape=shape, mean=ready.mean, std=ready.std)
+    return Network(
+        module=ready.module,
+        variables=ready.variables,
+        shape=shape,
+        mean=ready.mean,
+        std=ready.std,
+        classes=ready.classes,
+    )
 
 
 def layers(network: Network, x: Float[Array, "B H W C"]) -> list[tuple[str, Array]]:
@@ -51,17 +60,23 @@ def layers(network: Network, x: Float[Array, "B H W C"]) -> list[tuple[str, Arra
     return [(name, own) for name, own in found.items() if isinstance(own, jax.Array)]
 
 
-def features(
-    network: Network, images: UInt8[np.ndarray, "N H W 3"], side: int, batch: int = 32
-) -> dict[str, Float[np.ndarray, "N h w C"]]:
-    """Every layer's activations of all images, averaged over places to at most `side` x `side`."""
+def prepared(network: Network, images: Sequence[UInt8[np.ndarray, "H W *C"]]) -> Float[np.ndarray, "N H W C"]:
+    """Pictures of any size, grey or in colour, as the network takes them."""
     from PIL import Image
 
     height, width, channels = network.shape
     mode = "RGB" if channels == 3 else "L"
-    resized = [Image.fromarray(image).convert(mode).resize((width, height), Image.BICUBIC) for image in images]
+    flat = [image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image for image in images]
+    resized = [Image.fromarray(image).convert(mode).resize((width, height), Image.BICUBIC) for image in flat]
     pixels = np.stack([np.asarray(image, np.float32).reshape(network.shape) for image in resized]) / 255
-    pixels = ((pixels - np.asarray(network.mean)) / np.asarray(network.std)).astype(np.float32)
+    return ((pixels - np.asarray(network.mean)) / np.asarray(network.std)).astype(np.float32)
+
+
+def features(
+    network: Network, images: UInt8[np.ndarray, "N H W 3"], side: int, batch: int = 32
+) -> dict[str, Float[np.ndarray, "N h w C"]]:
+    """Every layer's activations of all images, averaged over places to at most `side` x `side`."""
+    pixels = prepared(network, images)
     names: list[str] = []
 
     @jax.jit

@@ -31,10 +31,13 @@ def logit(x):
     return Net().apply(VARIABLES, x, train=False)[:, 1]
 
 
+SLOPE = jax.jit(attribution.slopes(logit))
+
+
 def test_gradients_occlusion_and_maps_of_layers_are_captums():
     np.testing.assert_allclose(Net().apply(VARIABLES, X[None], train=False), CAPTUM["logits"], atol=1e-5)
     np.testing.assert_allclose(attribution.gradient(logit, X), CAPTUM["gradient"], atol=1e-5)
-    found = attribution.integrated_gradients(logit, X, jnp.full_like(X, 0.1))
+    found = attribution.integrated_gradients(logit, SLOPE, X, jnp.full_like(X, 0.1))
     np.testing.assert_allclose(found.map, CAPTUM["ig"], atol=1e-5)
     assert found.gap < 1e-4
     covered = attribution.occlusion(logit, X, size=3, stride=1)
@@ -50,8 +53,31 @@ def test_the_layers_of_a_network_are_found_in_their_order():
 
 
 def test_smoothing_without_noise_is_the_gradient():
-    found = attribution.smooth_gradient(logit, X, jax.random.key(0), deviation=0.0, samples=3)
+    found = attribution.smooth_gradient(SLOPE, X, jax.random.key(0), deviation=0.0, samples=3)
     np.testing.assert_allclose(found, CAPTUM["gradient"], atol=1e-5)
+
+
+def test_pieces_are_halved_until_the_sum_is_complete():
+    x = jnp.abs(X)
+    whole = float(x.sum())
+
+    def bent(x):  # As rectifiers do, it bends in the middle of the line, where a single rule goes wrong.
+        return jax.nn.relu(x.sum((1, 2, 3)) - 0.3 * whole)
+
+    slope, empty = attribution.slopes(bent), jnp.zeros_like(x)
+    once = attribution.integrated_gradients(bent, slope, x, empty, steps=2)
+    found = attribution.completed(bent, slope, x, empty, tolerance=1e-2, batch=2)
+    assert once.gap > 1e-2 * 0.7 * whole > found.gap
+    np.testing.assert_allclose(found.map, 0.7 * x, rtol=0.02)
+
+
+def test_cells_keep_the_mean_and_quarters_are_counted_by_rows():
+    values = np.random.default_rng(0).random((6, 9))
+    np.testing.assert_allclose(attribution.cells(values, 3)[2:4, 3:6], values[2:4, 3:6].mean())
+    for quarter, place in enumerate([(0, 0), (2, 5), (3, 3), (5, 8)]):
+        peak = np.zeros((6, 9))
+        peak[place] = 1
+        assert [attribution.in_quarter(peak, other) for other in range(4)] == [q == quarter for q in range(4)]
 
 
 def test_deleting_and_inserting_go_from_one_picture_to_the_other():

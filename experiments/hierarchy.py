@@ -1,0 +1,279 @@
+"""What the layers of an image network see: first sticks and circles, at the end tails and ears.
+
+Nothing is trained. Of EfficientNet-Lite0, or of a run of image classification: how well each depth tells strokes, parts
+of faces and things apart (a linear machine on held-out pictures); filters that are Gabor functions (in windows as small
+as 3 x 3 random ones are, too); what an answer rests on by Grad-CAM, integrated gradients, SmoothGrad and occlusion, and
+if those maps are right: by completeness, by deleting and inserting what they name, by pointing at one of four pictures
+side by side, and by what is left of them when the weights are random.
+    deeplearn train hierarchy
+    deeplearn train hierarchy --network runs/classification-...
+    deeplearn predict runs/latest photo.jpg
+    deeplearn explain runs/latest photo.jpg
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from deeplearn import explain
+from deeplearn import trained as runs
+from deeplearn.cli import run_file
+from deeplearn.data.doors import images
+from deeplearn.data.image_folder import pictures_in, read_image
+from deeplearn.data.inputs import attempted
+from deeplearn.data.sets import photographs, stages
+from deeplearn.experiment import Run
+from deeplearn.explain import Explainer, Maps
+from deeplearn.knobs import Amount, Count
+from deeplearn.methods import attribution, gabor, probing, rsa
+from deeplearn.methods.exemplars import exemplars
+from deeplearn.models import activations
+from deeplearn.models.activations import Network
+from deeplearn.trained import Trained
+from deeplearn.workspace import Workspace
+
+THINGS = (
+    "chelsea.png", "coffee.png", "kodim23.png", "monarch.png", "rocket.jpg", "motorcycle_left.png", "sail.png",
+    "camera.png",
+)  # fmt: skip
+"""Photographs of things that ImageNet has names for."""
+METHODS = ("Grad-CAM", "integrated gradients", "SmoothGrad", "occlusion")
+CELLS = 14
+"""Along a side: what is deleted and inserted are areas that can be seen, the same for every order."""
+EXEMPLARS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Run):
+    """Knobs of the look inside."""
+
+    network: str = "efficientnet-lite0"
+    """Whose layers: efficientnet-lite0 (trained on ImageNet), or the folder of a run of image classification."""
+    size: Count | None = None
+    """Side in pixels of its pictures, where not its own."""
+    pictures: Count = 8
+    """That are explained."""
+    stimuli: Count = 400
+    """Of strokes, of parts and of things, half of them to learn from."""
+    mosaics: Count = 24
+    """Of four pictures, for the pointing game; none where the network takes pictures of one size alone."""
+    depths: Count = 4
+    """Layers whose units are drawn."""
+    units: Count = 4
+    """Of each of them."""
+    steps: Amount = 64
+    """Updates of a picture that a unit answers to most."""
+
+
+def own(config: Config) -> Any:
+    """The knobs of the run that is looked at; None for a network by name."""
+    return runs.recipe_of(Path(config.network))[1] if Path(config.network).exists() else None
+
+
+def shown(config: Config, count: int, names: Sequence[str] = THINGS) -> list[np.ndarray]:
+    """Pictures that the network has not learnt from: photographs, or of a run the images it is tested on."""
+    if (run := own(config)) is None:
+        return list(photographs.photographs(names[:count]).values())
+    return list(images.held_images(run.data, run.seed, choose=False, most=count).image)
+
+
+def staged(config: Config) -> dict[str, stages.Stage]:
+    """Strokes, parts, and things: digits on photographs, or the classes of a run."""
+    found = {
+        "strokes": stages.strokes(config.stimuli, 64, config.seed),
+        "parts": stages.parts(min(1 + config.stimuli // 201, 10)),
+    }
+    if (run := own(config)) is None:
+        return found | {"things": stages.things(config.stimuli)}
+    splits, half = images.load(run.data, run.seed), config.stimuli // 2
+    train, test = splits.train, splits.test
+    joined = [np.concatenate([getattr(part, name)[:half] for part in (train, test)]) for name in ("image", "label")]
+    return found | {"things": stages.Stage(*joined, np.arange(len(joined[1])) < half, test.classes)}
+
+
+def told(network: Network, found: Mapping[str, stages.Stage]) -> tuple[list[str], dict[str, probing.Curve]]:
+    """The layers, and how well each tells the pictures of every stage apart by its means over the picture."""
+    every = [image for stage in found.values() for image in stage.image]
+    layers = activations.features(network, every, 1)
+    ends = np.cumsum([len(stage.label) for stage in found.values()])
+    parts = {name: np.split(values.reshape(len(values), -1), ends[:-1]) for name, values in layers.items()}
+    curves = {
+        name: probing.by_depth([split[number] for split in parts.values()], stage.label, stage.learnt)
+        for number, (name, stage) in enumerate(found.items())
+    }
+    return list(layers), curves
+
+
+def depth_scores(curves: Mapping[str, probing.Curve]) -> dict[str, float]:
+    """Accuracies of the first and the last layer, and where between them (0 to 1) the best of the learnt part lies."""
+    scores = {}
+    for name, (accuracy, best) in curves.items():
+        scores |= {f"{name}/first layer": float(accuracy[0]), f"{name}/last layer": float(accuracy[-1])}
+        scores[f"{name}/best depth"] = best / max(len(accuracy) - 1, 1)
+    return scores
+
+
+def areas(by: Explainer, x: Float[Array, "N H W C"], units: Sequence[int], orders: Sequence[Any]) -> list[float]:
+    """[deletion, insertion]: the mean probability while cells go over into a blurred picture, or come out of it."""
+    from scipy.ndimage import gaussian_filter
+
+    found = []
+    for one, unit, order in zip(x, units, orders, strict=True):
+        blurred = jnp.asarray(gaussian_filter(np.asarray(one), (one.shape[0] / 20, one.shape[1] / 20, 0)))
+        ranked = attribution.cells(order, min(CELLS, *one.shape[:2]))
+        found.append(
+            [attribution.deletion(by.chance(unit), one, blurred, ranked, insert=way).area for way in (False, True)]
+        )
+    return np.mean(found, axis=0).tolist()
+
+
+def pointing(config: Config, by: Explainer, x: Float[Array, "N H W C"], units: Sequence[int]) -> float | None:
+    """How often Grad-CAM's maximum lies on the right one of four pictures of four classes; one in four by chance."""
+    _, distinct = np.unique(units, return_index=True)
+    if len(distinct) < 4 or not explain.any_size(by.network):
+        return None
+    rng, hits = np.random.default_rng(config.seed), []
+    for _ in range(config.mosaics):
+        rows = rng.choice(distinct, 4, replace=False)
+        mosaic = jnp.concatenate([jnp.concatenate(list(x[rows[i : i + 2]]), 1) for i in (0, 2)])
+        hits += [attribution.in_quarter(by.grad_cam(mosaic, units[row]), place) for place, row in enumerate(rows)]
+    return float(np.mean(hits))
+
+
+def main(config: Config, work: Workspace) -> dict[str, Any]:
+    """What the layers tell, and whether the explanations hold."""
+    by = explain.explainer(explain.network_of(config.network, size=config.size))
+    x, found = by.pixels(shown(config, config.pictures)), staged(config)
+    work.data("pictures", {"pixels": np.asarray(x)})
+    for name, stage in found.items():
+        work.data(name, {"image": stage.image, "label": stage.label})
+    units = np.asarray(by.logits(x)).argmax(1).tolist()
+    explained = [explain.maps(by, one, unit) for one, unit in zip(x, units, strict=True)]
+    random = replace(by, network=explain.untrained(by.network, x, config.seed))
+    blank = [explain.maps(random, one, unit, most=1) for one, unit in zip(x, units, strict=True)]
+    names, curves = told(by.network, found)
+    kept = {"layers": names, **{name: curve.accuracy.tolist() for name, curve in curves.items()}}
+    work.keep({"depth.json": kept, "maps.npz": {method: stacked(explained, method) for method in METHODS}})
+    scores = {"explained/gap": max(one.gap for one in explained)}
+    for method in METHODS:
+        ours, theirs = stacked(explained, method), stacked(blank, method)
+        scores[f"deletion/{method}"], scores[f"insertion/{method}"] = areas(by, x, units, list(ours))
+        alike = rsa.spearman(*(part.reshape(len(x), -1).astype(np.float64) for part in (ours, theirs)))
+        scores[f"randomised/{method}"] = float(np.mean(alike))
+    if (right := pointing(config, by, x, units)) is not None:
+        scores["pointing/Grad-CAM"] = right
+    fits = gabor.fit(gabor.monochrome(explain.first_kernel(by.network)))
+    return scores | {"gabor/share": float((fits.share > 0.6).mean())} | depth_scores(curves)
+
+
+def stacked(explained: Sequence[Maps], method: str) -> Float[np.ndarray, "N H W"]:
+    return np.stack([one.maps[method] for one in explained])
+
+
+def baseline(config: Config) -> dict[str, dict[str, Any]]:
+    """Cells in random order, by edges, from the centre; the same network untrained; filters of noise."""
+    from scipy.ndimage import gaussian_gradient_magnitude
+
+    by = explain.explainer(explain.network_of(config.network, size=config.size))
+    x = by.pixels(shown(config, config.pictures))
+    units, (height, width) = np.asarray(by.logits(x)).argmax(1).tolist(), x.shape[1:3]
+    rng = np.random.default_rng(config.seed)
+    noise = rng.random((len(x), CELLS, CELLS)).astype(np.float32)
+    away = np.hypot(*np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij"))
+    orders = {
+        "random order": [jax.image.resize(one, (height, width), "nearest") for one in noise],
+        "edges": [gaussian_gradient_magnitude(np.asarray(one).mean(-1), 1) for one in x],
+        "centre first": [-away] * len(x),
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for name, order in orders.items():
+        ends = zip(("deletion", "insertion"), areas(by, x, units, order), strict=True)
+        found[name] = {f"{what}/{method}": value for what, value in ends for method in METHODS}
+    _, curves = told(explain.untrained(by.network, x, config.seed), staged(config))
+    kernel = explain.first_kernel(by.network)
+    fits = gabor.fit(gabor.monochrome(rng.standard_normal((*kernel.shape[:3], 1000))))
+    return found | {
+        "untrained network": depth_scores(curves),
+        "random filters": {"gabor/share": float((fits.share > 0.6).mean())},
+        "maps that ignore the class": {"pointing/Grad-CAM": 0.25},
+    }
+
+
+def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
+    """The likeliest class of each image file, and the probabilities of the five likeliest."""
+    by = explain.explainer(explain.network_of(trained.config.network, size=trained.config.size))
+    *size, channels = by.network.shape
+    read, rows = attempted(map(str, pictures_in(inputs)), lambda path: read_image(path, tuple(size), channels))
+    for path, image in read:
+        likely = explain.top(by, by.pixels([image]))[0]
+        row = {"image": path, "label": likely[0][1], "probability": likely[0][2]}
+        rows.append(row | {"probabilities": {name: chance for _, name, chance in likely}})
+    return rows
+
+
+def drawn(config: Config, network: Network, layer: str, units: Sequence[int]) -> Float[np.ndarray, "U S S C"]:
+    """In 0..1, what each unit of a layer answers to most; of small pictures, where the network takes them."""
+    side = min(network.shape[0], 96) if explain.any_size(network) else network.shape[0]
+    mean, std = (jnp.asarray(value, jnp.float32) for value in (network.mean, network.std))
+
+    @jax.jit
+    def pictures(variables: Any, units: Array) -> Array:
+        def score(x: Array, unit: Array) -> Array:
+            return attribution.perturbed(network.module, variables, (x - mean) / std, layer, None)[1][..., unit].mean()
+
+        def one(unit: Array) -> Array:
+            shape, key = (side, side, network.shape[2]), jax.random.key(config.seed)
+            return attribution.maximised(partial(score, unit=unit), shape, key, config.steps, jitter=side // 12)
+
+        return jax.lax.map(one, units)
+
+    return np.asarray(pictures(network.variables, jnp.asarray(units)))
+
+
+def figures(trained: Trained, folder: Path) -> None:
+    """Filters, units with what they answer to, maps by method, and what each depth tells."""
+    from deeplearn.record.explain import overlaid
+    from deeplearn.record.figures import curves
+    from deeplearn.record.figures import images as sheet
+
+    config, place = trained.config, folder / "figures"
+    network = explain.network_of(config.network, size=config.size)
+    kernel = np.moveaxis(explain.first_kernel(network), -1, 0)
+    shares = gabor.fit(gabor.monochrome(np.moveaxis(kernel, 0, -1))).share
+    order = np.argsort(-shares, kind="stable")
+    squares = [own / (2 * np.abs(own).max()) + 0.5 for own in kernel[order]]
+    sheet(squares, place / "filters.svg", captions=[f"{share:.2f}" for share in shares[order]], title="Gabor share")
+    names, stored = explain.stages_of(network), trained.asset("maps.npz")
+    layers = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, config.depths).astype(int))]
+    every = (*THINGS, *(name for name in (*photographs.TRAIN, *photographs.TEST) if name not in THINGS))
+    x = activations.prepared(network, shown(config, 3 * config.pictures, every))
+    answers, view = explain.answers(network, x, layers), x * np.asarray(network.std) + np.asarray(network.mean)
+    pictures, captions = [], []
+    for layer, maps in zip(layers, answers, strict=True):
+        units = exemplars(maps, view, config.units, EXEMPLARS)
+        for unit, best in zip(units, drawn(config, network, layer, [unit.number for unit in units]), strict=True):
+            pictures += [best, *unit.parts]
+            captions += [f"{layer.rpartition('/')[2]} {unit.number}", *[""] * len(unit.parts)]
+    sheet(pictures, place / "units.svg", captions=captions, columns=2 * (1 + EXEMPLARS))
+    grey = [np.round(np.clip(own, 0, 1) * 255).astype(np.uint8) for own in view[: len(stored[METHODS[0]])]]
+    rows = [[own / 255, *(overlaid(stored[name][i], own) / 255 for name in METHODS)] for i, own in enumerate(grey)]
+    heads = ["", *METHODS, *[""] * (len(rows) - 1) * (1 + len(METHODS))]
+    sheet([one for row in rows for one in row], place / "maps.svg", captions=heads, columns=1 + len(METHODS))
+    told = {name: np.array(own) for name, own in trained.asset("depth.json").items() if name != "layers"}
+    series = {name: (np.linspace(0, 1, len(own)), own) for name, own in told.items()}
+    curves(series, place / "depth.svg", x="depth, from the first to the last layer", y="accuracy", markers=True)
+
+
+PRESETS = {"efficientnet-lite0": Config()}
+EXPECTED = {"explained/gap": (0.0, 1e-3)}
+SMOKE = {"size": 32, "pictures": 2, "stimuli": 40, "depths": 2, "units": 1}
+
+if __name__ == "__main__":
+    run_file(__file__)
