@@ -6,6 +6,7 @@ maps(by, by.pixels([photograph])[0], unit=3)
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,8 @@ BATCH = 8
 """Pictures at a time: one shape, so one program, for everything that is asked."""
 GRID = 7
 """Squares that are covered, along a side."""
+LARGEST = 96
+"""Side in pixels of what is drawn for a unit."""
 NOISE = 0.1
 """Deviation of SmoothGrad's noise, as a share of the range of pixels (Smilkov et al., 2017, take .1 to .2)."""
 
@@ -119,13 +122,19 @@ def answers(network: Network, x: Float[np.ndarray, "N H W C"], layers: Sequence[
     return [np.concatenate(own) for own in zip(*parts, strict=True)]
 
 
-def untrained(network: Network, x: Float[Array, "N H W C"], seed: int) -> Network:
-    """The network as it would start, its batch statistics those of some pictures."""
-    task = linen(network.module, lambda outputs, _: (Mean.of(outputs), {}), inputs=lambda batch: (batch["image"],))
-    fresh = jax.jit(task.init)(jax.random.key(seed), {"image": x})
-    if "batch_stats" in fresh:
-        fresh = {**fresh, "batch_stats": reestimated(task, fresh, [{"image": x}])}
-    return replace(network, variables=fresh)
+def shuffled(network: Network, x: Float[Array, "N H W C"], seed: int) -> Network:
+    """The network with the weights of each kernel in random order: all that was learnt is gone, their scale is not.
+
+    Its batch statistics are those of some pictures. A layer's own weights serve as its random ones, as Adebayo et al.
+    (2018) draw new ones: both say what an untrained network would show.
+    """
+    rng = np.random.default_rng(seed)
+    mix = lambda leaf: rng.permutation(np.ravel(leaf)).reshape(leaf.shape) if leaf.ndim > 1 else leaf  # noqa: E731
+    mixed = {**network.variables, "params": jax.tree.map(mix, dict(network.variables["params"]))}
+    if "batch_stats" in mixed:
+        task = linen(network.module, lambda outputs, _: (Mean.of(outputs), {}), inputs=lambda batch: (batch["image"],))
+        mixed["batch_stats"] = reestimated(task, mixed, [{"image": x}])
+    return replace(network, variables=mixed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +214,42 @@ def maps(by: Explainer, x: Float[Array, "H W C"], unit: int, *, tolerance: float
     }
     ends = logit(jnp.stack([x, baseline]))
     return Maps({name: np.asarray(own) for name, own in found.items()}, float(whole.gap / jnp.abs(ends[0] - ends[1])))
+
+
+def pointing(by: Explainer, x: Float[Array, "N H W C"], units: Sequence[int], mosaics: int, seed: int) -> float | None:
+    """How often Grad-CAM's maximum lies on the right one of four pictures of four classes, by chance one in four; None
+    where there are no four classes, or the network takes pictures of one size alone.
+    """
+    _, distinct = np.unique(units, return_index=True)
+    if len(distinct) < 4 or not any_size(by.network):
+        return None
+    rng, hits = np.random.default_rng(seed), []
+    for _ in range(mosaics):
+        rows = rng.choice(distinct, 4, replace=False)
+        mosaic = jnp.concatenate([jnp.concatenate(list(x[rows[i : i + 2]]), 1) for i in (0, 2)])
+        hits += [attribution.in_quarter(by.grad_cam(mosaic, units[row]), place) for place, row in enumerate(rows)]
+    return float(np.mean(hits))
+
+
+def favourites(
+    network: Network, layer: str, units: Sequence[int], steps: int, seed: int
+) -> Float[np.ndarray, "U S S C"]:
+    """In 0..1, what each unit of a layer answers to most; of small pictures, where the network takes them."""
+    side = min(network.shape[0], LARGEST) if any_size(network) else network.shape[0]
+    mean, std = (jnp.asarray(value, jnp.float32) for value in (network.mean, network.std))
+
+    @jax.jit
+    def pictures(variables: Variables, units: Array) -> Array:
+        def score(x: Array, unit: Array) -> Array:
+            return attribution.perturbed(network.module, variables, (x - mean) / std, layer, None)[1][..., unit].mean()
+
+        def one(unit: Array) -> Array:
+            shape, key = (side, side, network.shape[2]), jax.random.key(seed)
+            return attribution.maximised(partial(score, unit=unit), shape, key, steps, jitter=side // 12)
+
+        return jax.lax.map(one, units)
+
+    return np.asarray(pictures(network.variables, jnp.asarray(units)))
 
 
 def top(by: Explainer, x: Float[Array, "N H W C"], count: int = 5) -> list[list[tuple[int, str, float]]]:

@@ -13,9 +13,9 @@ side by side, and by what is left of them when the weights are random.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -134,29 +134,31 @@ def areas(by: Explainer, x: Float[Array, "N H W C"], units: Sequence[int], order
     return np.mean(found, axis=0).tolist()
 
 
-def pointing(config: Config, by: Explainer, x: Float[Array, "N H W C"], units: Sequence[int]) -> float | None:
-    """How often Grad-CAM's maximum lies on the right one of four pictures of four classes; one in four by chance."""
-    _, distinct = np.unique(units, return_index=True)
-    if len(distinct) < 4 or not explain.any_size(by.network):
-        return None
-    rng, hits = np.random.default_rng(config.seed), []
-    for _ in range(config.mosaics):
-        rows = rng.choice(distinct, 4, replace=False)
-        mosaic = jnp.concatenate([jnp.concatenate(list(x[rows[i : i + 2]]), 1) for i in (0, 2)])
-        hits += [attribution.in_quarter(by.grad_cam(mosaic, units[row]), place) for place, row in enumerate(rows)]
-    return float(np.mean(hits))
+class Seen(NamedTuple):
+    """A network, what it is shown, and what it takes that for."""
+
+    by: Explainer
+    random: Explainer
+    """With the same programs; its weights are shuffled."""
+    x: Float[Array, "N H W C"]
+    units: list[int]
+
+
+@lru_cache(maxsize=1)  # measures and competitors look at the same pictures through the same programs
+def seen(config: Config) -> Seen:
+    by = explain.explainer(explain.network_of(config.network, size=config.size))
+    x = by.pixels(shown(config, config.pictures))
+    random = replace(by, network=explain.shuffled(by.network, x, config.seed))
+    return Seen(by, random, x, np.asarray(by.logits(x)).argmax(1).tolist())
 
 
 def main(config: Config, work: Workspace) -> dict[str, Any]:
     """What the layers tell, and whether the explanations hold."""
-    by = explain.explainer(explain.network_of(config.network, size=config.size))
-    x, found = by.pixels(shown(config, config.pictures)), staged(config)
+    (by, random, x, units), found = seen(config), staged(config)
     work.data("pictures", {"pixels": np.asarray(x)})
     for name, stage in found.items():
         work.data(name, {"image": stage.image, "label": stage.label})
-    units = np.asarray(by.logits(x)).argmax(1).tolist()
     explained = [explain.maps(by, one, unit) for one, unit in zip(x, units, strict=True)]
-    random = replace(by, network=explain.untrained(by.network, x, config.seed))
     blank = [explain.maps(random, one, unit, most=1) for one, unit in zip(x, units, strict=True)]
     names, curves = told(by.network, found)
     kept = {"layers": names, **{name: curve.accuracy.tolist() for name, curve in curves.items()}}
@@ -167,10 +169,9 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
         scores[f"deletion/{method}"], scores[f"insertion/{method}"] = areas(by, x, units, list(ours))
         alike = rsa.spearman(*(part.reshape(len(x), -1).astype(np.float64) for part in (ours, theirs)))
         scores[f"randomised/{method}"] = float(np.mean(alike))
-    if (right := pointing(config, by, x, units)) is not None:
+    if (right := explain.pointing(by, x, units, config.mosaics, config.seed)) is not None:
         scores["pointing/Grad-CAM"] = right
-    fits = gabor.fit(gabor.monochrome(explain.first_kernel(by.network)))
-    return scores | {"gabor/share": float((fits.share > 0.6).mean())} | depth_scores(curves)
+    return scores | {"gabor/share": gabor.share(explain.first_kernel(by.network))} | depth_scores(curves)
 
 
 def stacked(explained: Sequence[Maps], method: str) -> Float[np.ndarray, "N H W"]:
@@ -178,12 +179,11 @@ def stacked(explained: Sequence[Maps], method: str) -> Float[np.ndarray, "N H W"
 
 
 def baseline(config: Config) -> dict[str, dict[str, Any]]:
-    """Cells in random order, by edges, from the centre; the same network untrained; filters of noise."""
+    """Cells in random order, by edges, from the centre; the network with its weights shuffled; filters of noise."""
     from scipy.ndimage import gaussian_gradient_magnitude
 
-    by = explain.explainer(explain.network_of(config.network, size=config.size))
-    x = by.pixels(shown(config, config.pictures))
-    units, (height, width) = np.asarray(by.logits(x)).argmax(1).tolist(), x.shape[1:3]
+    by, random, x, units = seen(config)
+    height, width = x.shape[1:3]
     rng = np.random.default_rng(config.seed)
     noise = rng.random((len(x), CELLS, CELLS)).astype(np.float32)
     away = np.hypot(*np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij"))
@@ -196,12 +196,11 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
     for name, order in orders.items():
         ends = zip(("deletion", "insertion"), areas(by, x, units, order), strict=True)
         found[name] = {f"{what}/{method}": value for what, value in ends for method in METHODS}
-    _, curves = told(explain.untrained(by.network, x, config.seed), staged(config))
-    kernel = explain.first_kernel(by.network)
-    fits = gabor.fit(gabor.monochrome(rng.standard_normal((*kernel.shape[:3], 1000))))
+    _, curves = told(random.network, staged(config))
+    noise = rng.standard_normal((*explain.first_kernel(by.network).shape[:3], 1000))
     return found | {
-        "untrained network": depth_scores(curves),
-        "random filters": {"gabor/share": float((fits.share > 0.6).mean())},
+        "weights shuffled": depth_scores(curves),
+        "random filters": {"gabor/share": gabor.share(noise)},
         "maps that ignore the class": {"pointing/Grad-CAM": 0.25},
     }
 
@@ -216,25 +215,6 @@ def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
         row = {"image": path, "label": likely[0][1], "probability": likely[0][2]}
         rows.append(row | {"probabilities": {name: chance for _, name, chance in likely}})
     return rows
-
-
-def drawn(config: Config, network: Network, layer: str, units: Sequence[int]) -> Float[np.ndarray, "U S S C"]:
-    """In 0..1, what each unit of a layer answers to most; of small pictures, where the network takes them."""
-    side = min(network.shape[0], 96) if explain.any_size(network) else network.shape[0]
-    mean, std = (jnp.asarray(value, jnp.float32) for value in (network.mean, network.std))
-
-    @jax.jit
-    def pictures(variables: Any, units: Array) -> Array:
-        def score(x: Array, unit: Array) -> Array:
-            return attribution.perturbed(network.module, variables, (x - mean) / std, layer, None)[1][..., unit].mean()
-
-        def one(unit: Array) -> Array:
-            shape, key = (side, side, network.shape[2]), jax.random.key(config.seed)
-            return attribution.maximised(partial(score, unit=unit), shape, key, config.steps, jitter=side // 12)
-
-        return jax.lax.map(one, units)
-
-    return np.asarray(pictures(network.variables, jnp.asarray(units)))
 
 
 def figures(trained: Trained, folder: Path) -> None:
@@ -258,8 +238,10 @@ def figures(trained: Trained, folder: Path) -> None:
     pictures, captions = [], []
     for layer, maps in zip(layers, answers, strict=True):
         units = exemplars(maps, view, config.units, EXEMPLARS)
-        for unit, best in zip(units, drawn(config, network, layer, [unit.number for unit in units]), strict=True):
-            pictures += [best, *unit.parts]
+        numbers = [unit.number for unit in units]
+        best = explain.favourites(network, layer, numbers, config.steps, config.seed)
+        for unit, own in zip(units, best, strict=True):
+            pictures += [own, *unit.parts]
             captions += [f"{layer.rpartition('/')[2]} {unit.number}", *[""] * len(unit.parts)]
     sheet(pictures, place / "units.svg", captions=captions, columns=2 * (1 + EXEMPLARS))
     grey = [np.round(np.clip(own, 0, 1) * 255).astype(np.uint8) for own in view[: len(stored[METHODS[0]])]]

@@ -2,10 +2,10 @@
 recordings of people; and hibari, a small neural one.
 
 What espeak says depends on all it has said before (the phase of its oscillators), so a list of lines is spoken by one
-fresh process, in order, and kept in the cache: the same list gives the same samples. Two come as wheels by name and hash,
-flite as a package of Debian; hibari's model needs `onnxruntime`. espeak-ng is GPL-3 (Duddington, Dunn and others), flite
-free with its authors named (Black and Lenzo, Carnegie Mellon University), hibari Apache-2.0 (Williams; distilled from
-Kokoro-82M).
+fresh process, in order, and kept in the cache: the same list gives the same samples. Two come as wheels by name and
+hash, flite as a package of Debian; hibari's model needs `onnxruntime`. espeak-ng is GPL-3 (Duddington, Dunn and
+others), flite free with its authors named (Black and Lenzo, Carnegie Mellon University), hibari Apache-2.0 (Williams;
+distilled from Kokoro-82M).
 """
 
 import ctypes

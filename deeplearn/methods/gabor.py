@@ -55,3 +55,8 @@ def monochrome(kernel: Float[np.ndarray, "h w C D"]) -> Float[np.ndarray, "D h w
     parts = np.moveaxis(kernel, -1, 0).reshape(count, height * width, colours)
     left, size, _ = np.linalg.svd(parts, full_matrices=False)
     return (left[..., 0] * size[:, :1]).reshape(count, height, width)
+
+
+def share(kernel: Float[np.ndarray, "h w C D"], least: float = 0.6) -> float:
+    """The share of filters of whose variance a Gabor function explains more than `least`."""
+    return float((fit(monochrome(kernel)).share > least).mean())
