@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from runs import Config, make_run
 
 from deeplearn import explain
 from deeplearn.cli import main
 from deeplearn.errors import UsageError
 from deeplearn.models.activations import Network
 from deeplearn.models.cnn import CNN
-from runs import Config, make_run
 
 
 @pytest.fixture(scope="module")

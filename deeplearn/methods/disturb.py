@@ -21,7 +21,7 @@ from deeplearn.methods.sound import Mel, bands, normalised
 class Disturb:
     """How much of it, in training only."""
 
-    room: Share = 0.5
+    room: Share = 0.3
     """How often there are echoes."""
     echo: NotNegative = 0.3
     """Longest time in seconds in which they fade by 60 dB."""
@@ -31,19 +31,19 @@ class Disturb:
     """Loudest noise."""
     band: Share = 0.5
     """How often no more than a telephone's band of frequencies gets through."""
-    throat: Rest = 0.18
+    throat: Rest = 0.12
     """Largest change of all frequencies, as a share (vocal-tract length perturbation, Jaitly & Hinton, 2013)."""
-    pace: Rest = 0.15
+    pace: Rest = 0.1
     """Largest change of the pace of an utterance, as a share."""
-    sway: Rest = 0.25
+    sway: Rest = 0.15
     """Largest change of the pace within an utterance, as a share."""
-    bands: Amount = 2
+    bands: Amount = 1
     """Masks of frequency bands (SpecAugment, Park et al., 2019)."""
     wide: Amount = 8
     """Widest of them, in bands."""
-    gaps: Amount = 2
+    gaps: Amount = 1
     """Masks of time."""
-    long: Amount = 14
+    long: Amount = 10
     """Longest of them, in frames."""
 
 

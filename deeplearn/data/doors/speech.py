@@ -33,7 +33,7 @@ class Data:
     """How many sentences of the grammar the voices of espeak say to learn from."""
     phrases: Amount = 5000
     """How many phrases with other words they say."""
-    flite: Amount = 0
+    flite: Amount = 4000
     """How many sentences and phrases flite says to learn from, whose voices are made of recordings of people."""
     held: Count = 400
     """How many they say for the test; half as many for validation, a quarter by the other engine."""
@@ -84,12 +84,19 @@ def spoken(data: Data, rate: int, seed: int) -> Corpus:
         if data.name == "mixed":
             texts += [utterance.text for utterance in prompts.train] * 4
             real = prompts.train * 6
-    if data.flite:
-        half = data.flite // 2
-        other = [*voices.sentences("train", half, seed + 1), *voices.phrases(data.flite - half, seed + 1)]
-        real += voices.flite(other, rate, seed)
-    train = [*voices.espeak("train", texts, rate, seed), *real]
+    train = [*voices.espeak("train", texts, rate, seed), *real, *_by_flite(data.flite, rate, seed)]
     return Corpus(train=train, valid=valid, tests=tests, name=data.name, credits=voices.ASTERISK_CREDITS)
+
+
+def _by_flite(count: int, rate: int, seed: int) -> list[Utterance]:
+    """So many sentences and phrases, half of each; none where flite cannot be had, which is said."""
+    half = count // 2
+    texts = [*voices.sentences("train", half, seed + 1), *voices.phrases(count - half, seed + 1)] if count else []
+    try:
+        return voices.flite(texts, rate, seed) if texts else []
+    except DataError as error:
+        print(f"espeak alone is heard ({error}): other voices will be understood less", file=sys.stderr)
+        return []
 
 
 def public(name: str, rate: int, longest: float) -> Corpus:

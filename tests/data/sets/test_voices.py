@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from deeplearn.data import engines
+from deeplearn.data.doors import speech
 from deeplearn.data.engines import Line, speak
 from deeplearn.data.sets import voices
 from deeplearn.errors import DataError
@@ -48,3 +49,31 @@ def test_voices_and_sentences_of_the_parts_are_apart():
     assert not sides["valid"] & sides["test"]
     assert all(sentence == sentence.lower() for side in sides.values() for sentence in side)
     assert voices.sentences("test", 20, seed=1) == voices.sentences("test", 20, seed=1)
+
+
+def test_flite_says_the_same_twice_and_takes_its_time(tmp_path, monkeypatch):
+    try:
+        folder = engines._flite_folder()
+    except DataError as error:
+        pytest.skip(f"flite is a package of Debian: {error}")
+    monkeypatch.setattr(engines, "_flite_folder", lambda: folder)
+    lines = [Line(text="press two", voice="kal", speed=speed) for speed in (120, 240)]
+    said = []
+    for place in ("a", "b"):
+        monkeypatch.setenv("DEEPLEARN_DATA", str(tmp_path / place))
+        said.append(speak("flite", lines, 8000))
+    for first, again in zip(*said, strict=True):
+        np.testing.assert_array_equal(first.sound, again.sound)
+    slow, fast = (len(own.sound) for own in said[0])
+    assert slow / fast == pytest.approx(2, rel=0.15)
+    with pytest.raises(DataError, match="no voice 'mars'"):
+        speak("flite", [Line(text="one", voice="mars")], 8000)
+
+
+def test_where_flite_cannot_be_had_espeak_alone_is_heard_and_that_is_said(monkeypatch, capsys):
+    def missing():
+        raise DataError("no apt-get here")
+
+    monkeypatch.setattr(voices, "speak", lambda *given: missing())
+    assert speech._by_flite(10, 8000, 0) == []
+    assert "espeak alone is heard (no apt-get here)" in capsys.readouterr().err
