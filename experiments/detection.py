@@ -3,6 +3,7 @@
 Maps of objects' centres and sides (CenterNet, Zhou et al., 2019; FCOS, Tian et al., 2019) or a set of boxes (DETR,
 Carion et al., 2020), beside a support-vector machine that slides over the same pictures (Dalal & Triggs, 2005). By
 default handwritten digits on photographs; no photograph and no digit of the test is among those that are learnt from.
+Expected: average precision .855 at half an overlap, .589 over all (the machine: .390, .160), in 20 minutes on one core.
     deeplearn train detection
     deeplearn train detection --preset trees              # from the air, tested on other sites
     deeplearn train detection --data.path boxes.json      # your own, in COCO's format
@@ -233,6 +234,7 @@ PRESETS = {
     # Trees are as large as digits, and a forest has more of them than a picture of things.
     "trees": Config(data=scenes.Data(name="trees", whole=400), steps=2000),
 }
+EXPECTED = {"test/ap50": (0.855, 0.02), "test/ap": (0.589, 0.02)}
 SMOKE = {"steps": 8, "batch": 4, "width": 4, "data.scenes": 8}
 
 if __name__ == "__main__":

@@ -254,6 +254,7 @@ def figures(trained: Trained, folder: Path) -> None:
 
 
 PRESETS = {"mixed": Config(data=Data(name="mixed"))}
+EXPECTED = {"test/cer": (0.069, 0.02), "test/beam_cer": (0.014, 0.006), "test_hibari/beam_cer": (0.236, 0.06)}
 SMOKE = {"data.sentences": 64, "data.phrases": 0, "data.flite": 0, "shapes": 1, "width": 16, "layers": 2}
 
 if __name__ == "__main__":
