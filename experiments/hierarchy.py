@@ -11,6 +11,7 @@ side by side, and by what is left of them when the weights are random.
     deeplearn explain runs/latest photo.jpg
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -158,8 +159,12 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     work.data("pictures", {"pixels": np.asarray(x)})
     for name, stage in found.items():
         work.data(name, {"image": stage.image, "label": stage.label})
-    explained = [explain.maps(by, one, unit) for one, unit in zip(x, units, strict=True)]
-    blank = [explain.maps(random, one, unit, most=1) for one, unit in zip(x, units, strict=True)]
+    explained, blank = [], []
+    for number, (one, unit) in enumerate(zip(x, units, strict=True), 1):
+        print(f"explaining picture {number} of {len(x)}", end="\r", file=sys.stderr, flush=True)
+        explained.append(explain.maps(by, one, unit))
+        blank.append(explain.maps(random, one, unit, most=1))
+    print(f"measuring what each depth tells of {sum(len(own.label) for own in found.values())} images", file=sys.stderr)
     names, curves = told(by.network, found)
     kept = {"layers": names, **{name: curve.accuracy.tolist() for name, curve in curves.items()}}
     work.keep({"depth.json": kept, "maps.npz": {method: stacked(explained, method) for method in METHODS}})
