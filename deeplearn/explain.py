@@ -199,7 +199,7 @@ class Maps(NamedTuple):
     """How far integrated gradients are from complete, as a share of the difference of the logits."""
 
 
-def maps(by: Explainer, x: Float[Array, "H W C"], unit: int, *, tolerance: float = 1e-3, most: int = 64) -> Maps:
+def maps(by: Explainer, x: Float[Array, "H W C"], unit: int, *, tolerance: float = 1e-3, most: int = 192) -> Maps:
     """The maps of a picture for a class. Baseline and cover are the mean colour; channels are added, not averaged."""
     logit, slope, baseline = by.logit(unit), by.slope(unit), jnp.zeros_like(x)
     whole = attribution.completed(logit, slope, x, baseline, tolerance, most, BATCH)

@@ -19,10 +19,11 @@ Format = Literal["github", "latex", "text", "html"]
 HOUSEKEEPING = {"seed", "seeds", "together", "workdir", "log_every", "eval_every", "save_every", "keep", "sinks"}
 """Knobs that do not make another system of it: runs that differ in these alone share a row."""
 LOWER_IS_BETTER = set(
-    "loss error mae mse rmse mape nll ece calibration brier eer wer cer ter fid perplexity distance deviation".split()  # noqa: SIM905
+    "loss error mae mse rmse mape nll ece calibration brier eer wer cer ter mcd fid perplexity distance deviation "  # noqa: SIM905
+    "substitutions deletions insertions deletion randomised gap".split()
 )
 SHARES = {"accuracy", "top5", "calibration_error", "coverage", "precision", "recall", "f1", "map", "eer", "iou", "auc"}
-NEITHER_IS_BETTER = {"coverage", "clusters", "length", "count", "skipped", "steps"}
+NEITHER_IS_BETTER = {"coverage", "clusters", "length", "count", "skipped", "steps", "depth", "blanks"}
 
 
 @dataclass(frozen=True, kw_only=True)
