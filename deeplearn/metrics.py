@@ -5,14 +5,14 @@ then one and the same operation: addition. The one division happens in `compute`
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, ArrayLike, Float, Int, PyTree, Shaped
+from jaxtyping import Array, ArrayLike, Float, Int, Num, PyTree, Shaped
 
 
 class Metric(struct.PyTreeNode):
@@ -212,6 +212,13 @@ class Drawn(NamedTuple):
     """The same of R bootstrap samples of what repeats (people, scenes), the same samples for every system."""
 
 
+class Named(NamedTuple):
+    """A table among a run's results whose rows and columns have names that are not `Fitted.classes`."""
+
+    values: Num[np.ndarray, "R C"]
+    classes: Sequence[str]
+
+
 Results = dict[str, Any]
 """`{"test/accuracy": 0.98, "test/confusion": array [C, C], ...}`; with several seeds together, a list per name."""
 
@@ -233,4 +240,6 @@ def scalars(results: Results) -> dict[str, float]:
     """What a log line can hold: numbers, and the mean over seeds that train together."""
     each = {name: value if isinstance(value, list) else [value] for name, value in results.items()}
     each = {name: [v.value if isinstance(v, Drawn) else v for v in own] for name, own in each.items()}
-    return {name: float(np.mean(v)) for name, v in each.items() if not isinstance(v[0], Each) and np.ndim(v[0]) == 0}
+    return {
+        name: float(np.mean(v)) for name, v in each.items() if not isinstance(v[0], Each | Named) and np.ndim(v[0]) == 0
+    }

@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from deeplearn import files
+from deeplearn.data.inputs import accepted
 from deeplearn.errors import ConfigError, DeeplearnError, UsageError
 from deeplearn.plain import finite
 from deeplearn.record.report import TYPES, engine
@@ -37,6 +38,7 @@ SHOWN = 20_000_000
 """Bytes of a picture that is sent back."""
 
 Apply = Callable[[list[str]], list[dict[str, Any]]]
+Draw = Callable[[list[str], Path], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,8 @@ class Served:
     token: str
     limit: int
     """Most bytes of a request."""
+    draw: Draw | None = None
+    """Where the experiment has a picture of what it predicts: (inputs, path of the picture)."""
 
 
 def server(served: Served, host: str, port: int) -> ThreadingHTTPServer:
@@ -88,7 +92,7 @@ def server(served: Served, host: str, port: int) -> ThreadingHTTPServer:
                 return self._send(413, {"error": f"a request may have {served.limit} bytes; --limit says how many"})
             try:
                 with lock:
-                    return self._send(200, answer(served.apply, self.rfile.read(int(length))))
+                    return self._send(200, answer(served, self.rfile.read(int(length))))
             except DeeplearnError as error:
                 return self._send(422, {"error": str(error)})
             except Exception as error:
@@ -130,8 +134,10 @@ def server(served: Served, host: str, port: int) -> ThreadingHTTPServer:
         raise ConfigError(f"cannot listen at {host}:{port} ({error.strerror}); --port 0 takes a free one.") from error
 
 
-def answer(apply: Apply, body: bytes) -> dict[str, Any]:
+def answer(served: Served, body: bytes) -> dict[str, Any]:
     """{"rows", "pictures"} for a request {"texts": [text, ...], "files": {name: base64, ...}}.
+
+    A picture has a "name", an "address" that holds it and, where it was made from one file, the name "of" that file.
 
     Raises:
         UsageError: it is no such request, or a text is the name of a file of this machine.
@@ -140,26 +146,39 @@ def answer(apply: Apply, body: bytes) -> dict[str, Any]:
     texts, uploads = _request(body)
     with tempfile.TemporaryDirectory(prefix="deeplearn-serve-") as place:
         folder = Path(place).resolve()
-        for name, data in uploads.items():
-            (folder / name).write_bytes(data)
-        rows = apply([*texts, *(str(folder / name) for name in uploads)])
-        made = sorted(path for path in folder.rglob("*") if path.name not in uploads and path.suffix in TYPES)
-        pictures = [{"name": path.name, "address": _address(path)} for path in made[:MOST]]
-        return {"rows": [_local(finite(row), f"{folder}{os.sep}") for row in rows], "pictures": pictures}
+        given = {folder / _safe(name): name for name in uploads}
+        for path, name in given.items():
+            path.write_bytes(uploads[name])
+        names = {str(path): given[path] for path in sorted(given, reverse=True)} | {f"{folder}{os.sep}": ""}
+        inputs = [*texts, *map(str, given)]
+        try:
+            rows = served.apply(inputs)
+            drawn = folder / "the drawing.svg"  # no upload has a name with a space
+            if served.draw is not None and (good := accepted(inputs, rows)):
+                served.draw(good, drawn)
+        except DeeplearnError as error:
+            raise type(error)(_local(str(error), names)) from error
+        made = sorted(path for path in folder.rglob("*") if path not in given and path.suffix in TYPES)
+        of = {path.stem: name for path, name in given.items()}
+        pictures = [
+            {"name": path.name, "of": of.get(path.stem.rpartition(".")[0]), "address": _address(path)}
+            for path in made[:MOST]
+        ]
+        return {"rows": [_local(finite(row), names) for row in rows], "pictures": pictures}
 
 
 def _request(body: bytes) -> tuple[list[str], dict[str, bytes]]:
-    """Texts, and bytes by safe names."""
+    """Texts, and bytes by the client's names."""
     form = 'send {"texts": [text, ...], "files": {name: base64, ...}}'
     try:
         said = files.parse_json(body)
         texts, given = said.get("texts", []), said.get("files", {})
         if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
             raise TypeError("texts are a list of texts")
-        uploads = {_safe(name): base64.b64decode(data, validate=True) for name, data in given.items()}
+        uploads = {name: base64.b64decode(data, validate=True) for name, data in given.items()}
     except (ValueError, AttributeError, TypeError, binascii.Error) as error:
         raise UsageError(f"the request is none of ours; {form}") from error
-    if not 0 < len(texts) + len(given) <= MOST or len(uploads) < len(given):
+    if not 0 < len(texts) + len(given) <= MOST or len({*map(_safe, uploads)}) < len(given):
         raise UsageError(f"give from one to {MOST} inputs, files by different names; {form}")
     for text in texts:
         if text.startswith(("/", "~")) or ".." in Path(text).parts or _stands_for_a_file(text.replace("\0", "")):
@@ -189,8 +208,11 @@ def _address(path: Path) -> str | None:
     return f"data:{TYPES[path.suffix]};base64,{base64.b64encode(data).decode()}"
 
 
-def _local(value: Any, folder: str) -> Any:
+def _local(value: Any, names: Mapping[str, str]) -> Any:
     """Values whose texts name uploads as the client did."""
     if isinstance(value, Mapping):
-        return {name: _local(inner, folder) for name, inner in value.items()}
-    return value.replace(folder, "") if isinstance(value, str) else value
+        return {name: _local(inner, names) for name, inner in value.items()}
+    if isinstance(value, str):
+        for path, name in names.items():
+            value = value.replace(path, name)
+    return value

@@ -52,7 +52,7 @@ class Sweep:
     sampler: Sampler
     trials: int
     metric: str = ""
-    """What is compared; empty: the validation metric of the kind that the experiment promises, else its loss."""
+    """What is compared; empty: of the validation, what the experiment promises, else its loss, else its last metric."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +96,7 @@ def plan(
         raise UsageError(f"--over {bad[0]}: give KNOB=VALUE,VALUE,... or KNOB=LOW..HIGH, of a knob that is a choice.")
     if not words:
         raise UsageError("say what to vary, such as --over optimizer.rate=1e-3,3e-3")
-    if recipe.main is None and not validating(recipe).experiment(config).evaluations:
-        raise ConfigError(f"{recipe.name} measures nothing on validation data, so there is nothing to choose by.")
+    _refuse_blind(recipe, config, metric)
     sampler = sampler or ("grid" if trials is None else "random")
     base = replace(config, workdir=None, restart=False)
     known = {knob: axis(text, flat(to_json(base)).get(knob)) for knob, _, text in words}
@@ -116,6 +115,22 @@ def plan(
         trials=20 if trials is None else trials,
         metric=metric,
     )
+
+
+def _refuse_blind(recipe: Recipe, config: Run, metric: str) -> None:
+    """Before the first trial. Raises ConfigError: its runs measure nothing on validation data, or not `metric`."""
+    if recipe.experiment is None and not metric:
+        raise ConfigError(
+            f"{recipe.name} measures nothing on validation data that is known before a trial: "
+            "only if its main() returns such a value can it be swept, with --metric valid/NAME."
+        )
+    if recipe.experiment is None:
+        return
+    splits = [split for split in validating(recipe).experiment(config).evaluations if of_validation(split)]
+    if not splits:
+        raise ConfigError(f"{recipe.name} measures nothing on validation data, so there is nothing to choose by.")
+    if metric and metric.rpartition("/")[0] not in splits:
+        raise ConfigError(f"{recipe.name} does not measure {metric}; give --metric {splits[0]}/NAME, or none.")
 
 
 def of_validation(metric: str) -> bool:
@@ -234,7 +249,7 @@ def chosen(sweep: Sweep, expected: Collection[str], metrics: Collection[str]) ->
     if sweep.metric in known:
         return sweep.metric
     kinds = [name.rpartition("/")[2] for name in expected] + ["loss"]
-    found = [name for kind in kinds for name in known if name.rpartition("/")[2] == kind]
+    found = [name for kind in kinds for name in known if name.rpartition("/")[2] == kind] or known[-1:]
     if sweep.metric or not found:
         raise ConfigError(
             f"{sweep.experiment} does not measure {sweep.metric or 'its loss'} on validation data; "

@@ -18,7 +18,7 @@ from deeplearn.experiment import FREE, Experiment, Recipe, Run
 from deeplearn.interrupt import promptly
 from deeplearn.lock import locked
 from deeplearn.loop import fit
-from deeplearn.metrics import Drawn, Each, Results
+from deeplearn.metrics import Drawn, Each, Named, Results
 from deeplearn.record import fitfile, seal
 from deeplearn.record.folder import Result, before, open_run, run_folder, withdraw, write_result
 from deeplearn.record.reading import read_history, read_json
@@ -85,7 +85,7 @@ def _write(recipe: Recipe, config: Run, folder: Path, found: "_Found", seconds: 
         paired=pairs,
         seeds={key: interval(values) for key, values in found.metrics.items()} if config.seeds > 1 else {},
         tables={key: np.mean(values, axis=0).tolist() for key, values in found.tables.items()},
-        classes=list(getattr(trained.fitted, "classes", ())),
+        classes=list(found.classes or getattr(trained.fitted, "classes", ())),
         steps=config.steps if learnt else 0,
         seconds=seconds,
         parameters=sum(leaf.size for leaf in jax.tree.leaves(trained.variables["params"])),
@@ -132,17 +132,21 @@ class _Found(NamedTuple):
     metrics: dict[str, list[float]]
     tables: dict[str, list[np.ndarray]]
     each: dict[str, list[Each] | list[Drawn]]
+    classes: list[str]
+    """Names of the rows and columns of the tables, where the results bring them."""
 
 
 def _split(per_seed: Sequence[Results]) -> _Found:
     """Numbers, tables and values of single examples."""
-    found = _Found({}, {}, {})
+    found = _Found({}, {}, {}, [])
     for results in per_seed:
         for key, value in results.items():
             if isinstance(value, Each | Drawn):
                 found.each.setdefault(key, []).append(value)
             if isinstance(value, Each):
                 continue
+            if isinstance(value, Named):
+                found.classes[:], value = value.classes, value.values
             value = value.value if isinstance(value, Drawn) else value
             if np.ndim(value) == 0:
                 found.metrics.setdefault(key, []).append(float(value))

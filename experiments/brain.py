@@ -33,6 +33,7 @@ from deeplearn.errors import ConfigError, UsageError
 from deeplearn.experiment import Run
 from deeplearn.knobs import Count, NotNegative, Positive
 from deeplearn.methods import decoding, encoding, rsa
+from deeplearn.metrics import Named
 from deeplearn.models import activations
 from deeplearn.models.zoo import build
 from deeplearn.record import brains
@@ -114,7 +115,7 @@ def decoded(config: Config, people: Sequence[Scans], work: Workspace) -> dict[st
         "test/shuffled": float(np.mean([own.shuffled for own in found])),
         **({"test/reliability": reliability} if np.isfinite(reliability) else {}),
         **({f"rdm/ceiling_{end}": float(own.mean()) for end, own in ceiling._asdict().items()} if ceiling else {}),
-        "test/confusion": sum(decoding.confusion(own.taken) for own in found),
+        "test/confusion": Named(sum(decoding.confusion(own.taken) for own in found), found[0].names),
     }
 
 

@@ -53,8 +53,13 @@ def main(config: Config, work: Workspace) -> dict[str, float]:
     for size in sorted(config.sizes):
         name = "" if size == max(config.sizes) else f"size-{size}"
         _, results = work.fit(partial(classification.experiment, at(config, size)), config, name)
-        found[f"test/accuracy at {size}"] = results["test/accuracy"]
+        found[f"{accuracy(config)} at {size}"] = results[accuracy(config)]
     return found
+
+
+def accuracy(config: Config) -> str:
+    """Of the part that is judged on: the test, or while knobs are chosen the validation."""
+    return "validation/accuracy" if config.choose else "test/accuracy"
 
 
 def baseline(config: Config) -> dict[str, dict[str, float]]:
@@ -62,8 +67,8 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
     splits, one = images.load(config.data, config.seed), classifiers()["RBF-SVM"]
     scores = {}
     for size in sorted(config.sizes):
-        part = images.training_part(at(config, size).data, splits, config.seed)
-        scores[f"test/accuracy at {size}"] = compete("RBF-SVM", one, splits._replace(train=part), refit=False)
+        own = splits._replace(train=images.training_part(at(config, size).data, splits, config.seed))
+        scores[f"{accuracy(config)} at {size}"] = compete("RBF-SVM", one, own, choose=config.choose, refit=False)
     return {"RBF-SVM": scores}
 
 
@@ -72,7 +77,7 @@ def figures(trained: Trained, folder: Path) -> None:
     from deeplearn.record.figures import curves
 
     result, sizes = load_run(folder).result, np.array(sorted(trained.config.sizes))
-    names = [f"test/accuracy at {size}" for size in sizes]
+    names = [f"{accuracy(trained.config)} at {size}" for size in sizes]
     series = {"CNN": (sizes, np.array([result.metrics[name] for name in names]))}
     if result.seeds:
         low, high = (np.array([getattr(result.seeds[name], end) for name in names]) for end in ("low", "high"))
@@ -83,7 +88,7 @@ def figures(trained: Trained, folder: Path) -> None:
         series,
         folder / "figures" / "data_size.svg",
         x="training images",
-        y="test accuracy",
+        y=accuracy(trained.config),
         log_x=True,
         markers=True,
     )

@@ -1,6 +1,7 @@
 """A strict environment: eight simulated devices, no silent promotion of types or ranks, warnings are errors."""
 
 import os
+import shutil
 import signal
 
 # Before JAX starts: the tests of parallelism need several devices, and a CPU can play eight.
@@ -33,3 +34,16 @@ def compiled_once(tmp_path_factory):
         "jax_compilation_cache_max_size", 2**32
     )  # Where there is a bound, files are written under a lock.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture
+def browser():
+    """A page of a headless Chromium."""
+    api = pytest.importorskip("playwright.sync_api", reason="pages are looked at through it: pip install playwright")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium here to look at the page with")
+    with api.sync_playwright() as play:
+        started = play.chromium.launch(executable_path=program, args=["--no-sandbox"])  # as root in a container
+        yield started.new_page()
+        started.close()

@@ -1,8 +1,10 @@
-"""The documentation: its links lead somewhere, the reference shows what there is, the notebook was executed."""
+"""The documentation: its links lead somewhere, the reference shows what there is, the notebook was executed; and the
+Dockerfile, which takes the README's steps."""
 
 import ast
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,37 @@ def test_the_notebook_was_executed_and_is_what_its_script_says():
     code = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == [1, 2, 3, 4]
     assert not [cell for cell in code if any(output["output_type"] == "error" for output in cell["outputs"])]
+
+
+def steps() -> list[tuple[str, str]]:
+    """(instruction, arguments) of the Dockerfile."""
+    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [(line.split()[0], line.partition(" ")[2]) for line in text.splitlines() if line.strip()]
+
+
+def test_the_dockerfile_installs_as_the_readme_does_and_copies_what_that_needs():
+    copied = {word for name, words in steps() if name == "COPY" for word in words.split()[1:-1]}
+    assert not [word for word in copied if not (ROOT / word).exists()]
+    rule = re.search(r"^\.venv/ready: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert rule is not None and "digits: .venv/ready" in (ROOT / "Makefile").read_text()
+    assert ("RUN", "make .venv/ready") in steps() and copied >= {*rule[1].split(), "Makefile"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert copied >= {*wheel["packages"], *wheel["force-include"], project["project"]["readme"], "LICENSE"}
+    readme = (ROOT / "README.md").read_text()
+    targets = {words.rpartition(" AS ")[2] for name, words in steps() if name == "FROM"}
+    assert set(re.findall(r"--target (\w+)", readme + (ROOT / "Dockerfile").read_text())) == targets - {"base"}
+
+
+def test_the_dockerfile_keeps_to_what_hadolint_asks():
+    """DL3006 and DL3007: a tag; DL3002: no root at the end; DL3015, DL3009: small layers; DL3025: JSON; DL3042."""
+    known = steps()
+    base = next(words for name, words in known if name == "FROM")
+    assert re.match(r"\S+:(?!latest)\S+ AS ", base)
+    assert [words for name, words in known if name == "USER"][-1] not in ("root", "0")
+    for words in (words for name, words in known if name == "RUN"):
+        assert "apt-get install" not in words or {"--yes", "--no-install-recommends"} <= set(words.split())
+        assert "apt-get install" not in words or "rm -rf /var/lib/apt/lists/*" in words
+        assert "pip install" not in words or "--no-cache-dir" in words
+        assert not {"sudo", "cd"} & set(words.split())
+    assert all(isinstance(json.loads(words), list) for name, words in known if name in ("ENTRYPOINT", "CMD"))

@@ -3,6 +3,7 @@
 Each is trained at its `SMOKE` knobs by `deeplearn train`'s own way from the file to the run folder.
 """
 
+import base64
 import dataclasses
 import functools
 import hashlib
@@ -17,10 +18,13 @@ import numpy as np
 import pytest
 from cases import NAMES, Case, small, with_knobs
 from samples import Samples, samples
+from trying import TOKEN, listening, predict
 
 from deeplearn import catalog, train
 from deeplearn.cli import main
 from deeplearn.export import export
+from deeplearn.plain import finite
+from deeplearn.serve import Served
 from deeplearn.trained import Trained, load
 
 
@@ -45,6 +49,11 @@ def test_results_hold_what_is_expected(case, result):
     expected = case.recipe.EXPECTED.keys()
     assert not expected or expected & result["metrics"].keys()  # Some metrics belong to the default data alone.
     assert all(value is not None for value in result["metrics"].values())
+
+
+def test_a_confusion_names_its_classes(result):
+    for name, table in result["tables"].items():
+        assert not name.endswith("confusion") or len(table) == len(result["classes"]) > 0
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -122,6 +131,53 @@ def test_a_bad_input_is_named_and_the_others_are_predicted(case, finished, predi
     capsys.readouterr()
     assert main(["predict", str(finished), given.bad or " ", "--trust"]) in (2, 65)
     assert capsys.readouterr().out == ""
+
+
+def served_by(case: Case, trained: Trained) -> Served:
+    """What `deeplearn serve` makes of a run."""
+    draw = case.recipe.draw and functools.partial(case.recipe.draw, trained)
+    apply = functools.partial(case.recipe.apply, trained)
+    return Served(name=case.name, about="", apply=apply, draw=draw, token=TOKEN, limit=2**24)
+
+
+PICTURED = {"detection": 3, "restoration": 3, "neurons": 1}
+"""How many pictures the page shows of three inputs."""
+
+
+def test_the_page_answers_what_is_predicted(case, predicting):
+    trained, given = predicting
+    uploads = {
+        Path(word).name: base64.b64encode(Path(word).read_bytes()).decode() for word in given.good if _file(word)
+    }
+    said = {"texts": [word for word in given.good if not _file(word)], "files": uploads}
+    with listening(served_by(case, trained)) as address:
+        code, found = predict(address, said)
+    assert code == 200, found
+    text = "".join(json.dumps(finite(row)) + "\n" for row in case.recipe.apply(trained, list(given.good)))
+    folder = f"{Path(given.good[0]).parent}/" if uploads else "\0"
+    same(found["rows"], [json.loads(line) for line in text.replace(folder, "").splitlines()])
+    pictures = found["pictures"]
+    assert len(pictures) == PICTURED.get(case.name, 0) and all(picture["address"] for picture in pictures)
+
+
+def _file(word: str) -> bool:
+    return Path(word).is_file()
+
+
+def test_the_page_shows_what_is_predicted_in_a_browser(case, predicting, browser):
+    trained, given = predicting
+    said = []
+    browser.on("console", lambda message: said.append(message.text))
+    with listening(served_by(case, trained)) as (host, port):
+        browser.goto(f"http://{host}:{port}/?token={TOKEN}")
+        browser.set_input_files("#files", [word for word in given.good if _file(word)])
+        browser.fill("#texts", "\n".join(word for word in given.good if not _file(word)))
+        browser.click("#go")
+        browser.locator("#go:not([disabled])").wait_for(timeout=120_000)
+        assert browser.inner_text("#said").endswith(("rows", "1 row")), browser.inner_text("#said")
+        assert not said
+        assert browser.locator("#rows tr").count() == 1 + len(case.recipe.apply(trained, list(given.good)))
+        assert browser.locator("#pictures figure").count() >= PICTURED.get(case.name, 0)
 
 
 def test_a_model_is_exported_with_its_inputs_alone(case, finished, tmp_path):

@@ -1,18 +1,16 @@
 """The page to try a model: what it answers, and what it refuses."""
 
 import base64
-import http.client
 import json
 import re
-import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from trying import TOKEN, ask, listening, predict
 
 from deeplearn.errors import DataError, UsageError
-from deeplearn.serve import MOST, Served, _safe, answer, server
-
-TOKEN = "a-token"
+from deeplearn.serve import MOST, Served, _safe, answer
 
 
 def lengths(inputs: list[str]) -> list[dict]:
@@ -31,38 +29,28 @@ def lengths(inputs: list[str]) -> list[dict]:
     return rows
 
 
+SERVED = Served(name="<b>lengths</b>", about="Lengths.", apply=lengths, token=TOKEN, limit=5000)
+
+
 @pytest.fixture(scope="module")
 def address():
-    served = Served(name="<b>lengths</b>", about="Lengths.", apply=lengths, token=TOKEN, limit=5000)
-    with server(served, "127.0.0.1", 0) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
-        yield "127.0.0.1", listening.server_port
-        listening.shutdown()
+    with listening(SERVED) as own:
+        yield own
 
 
-def ask(address, method, path, body=None, headers=None):
-    connection = http.client.HTTPConnection(*address, timeout=10)
-    connection.request(method, path, body, headers or {})
-    reply = connection.getresponse()
-    text = reply.read().decode()
-    connection.close()
-    return reply, text
-
-
-def predict(address, said, token=TOKEN):
-    reply, text = ask(address, "POST", "/predict", json.dumps(said), {"Authorization": f"Bearer {token}"})
-    return reply.status, json.loads(text)
+NAME = "C:\\my pictures\\../x *.png"
+"""Of an upload; no file system of ours sees it."""
 
 
 def test_texts_and_files_become_rows_and_pictures(address):
     data = base64.b64encode(b"12345").decode()
-    code, found = predict(address, {"texts": ["abc"], "files": {"C:\\my pictures\\../x *.png": data}})
+    code, found = predict(address, {"texts": ["abc"], "files": {NAME: data}})
     assert code == 200
     assert found["rows"] == [
         {"input": "abc", "size": 3, "share": None, "shares": {"a": 0.25}},
-        {"input": "x_.png", "size": 5, "share": None, "shares": {"a": 0.25}},
+        {"input": NAME, "size": 5, "share": None, "shares": {"a": 0.25}},
     ]
-    assert [picture["name"] for picture in found["pictures"]] == ["x_.boxes.png"]
+    assert [(picture["name"], picture["of"]) for picture in found["pictures"]] == [("x_.boxes.png", NAME)]
     assert base64.b64decode(found["pictures"][0]["address"].partition(",")[2]) == b"a picture"
 
 
@@ -76,6 +64,30 @@ def test_what_the_documentation_shows_works(address, tmp_path, monkeypatch, caps
     assert "'size': 5" in out and "['digit.boxes.png']" in out
 
 
+def test_the_drawing_is_of_the_inputs_that_could_be_used():
+    drawn = []
+
+    def apply(inputs: list[str]) -> list[dict]:
+        return [{"input": given, "error": "cannot be read"} if given == "bad" else {"input": given} for given in inputs]
+
+    def draw(inputs: list[str], path: Path) -> None:
+        drawn.extend(inputs)
+        path.write_text("<svg/>")
+
+    found = answer(replace(SERVED, apply=apply, draw=draw), b'{"texts": ["a", "bad", "b"]}')
+    assert drawn == ["a", "b"] and [picture["of"] for picture in found["pictures"]] == [None]
+    assert found["pictures"][0]["address"].startswith("data:image/svg+xml;base64,")
+    assert not answer(replace(SERVED, apply=apply, draw=draw), b'{"texts": ["bad"]}')["pictures"]
+
+
+def test_an_error_names_an_upload_as_the_client_did():
+    def refuse(inputs: list[str]) -> list[dict]:
+        raise DataError(f"{inputs[0]} is no picture.")
+
+    with pytest.raises(DataError, match=r"^my photo\.png is no picture"):
+        answer(replace(SERVED, apply=refuse), json.dumps({"files": {"my photo.png": ""}}).encode())
+
+
 def test_uploads_are_gone_when_they_are_answered(tmp_path):
     places = []
 
@@ -84,7 +96,7 @@ def test_uploads_are_gone_when_they_are_answered(tmp_path):
         assert all(place.is_file() for place in places)
         return []
 
-    answer(note, json.dumps({"files": {"x.csv": ""}}).encode())
+    answer(replace(SERVED, apply=note), json.dumps({"files": {"x.csv": ""}}).encode())
     assert places and not any(place.exists() or place.parent.exists() for place in places)
 
 
@@ -135,8 +147,8 @@ def test_names_and_patterns_of_the_working_folder_are_refused(tmp_path, monkeypa
         (place / "here.png").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="not read"):
-        answer(lengths, json.dumps({"texts": [text]}).encode())
-    assert answer(lengths, b'{"texts": ["Is it here?"]}')["rows"]
+        answer(SERVED, json.dumps({"texts": [text]}).encode())
+    assert answer(SERVED, b'{"texts": ["Is it here?"]}')["rows"]
 
 
 def test_errors_of_the_user_are_told_and_ours_are_not(address, capfd):
@@ -154,3 +166,14 @@ def test_the_log_does_not_hold_the_token(address, capfd):
 @pytest.mark.parametrize(("name", "safe"), [("a.tar.gz", "a_tar.gz"), ("..", "_"), ("", "input"), (".csv", "_csv")])
 def test_names_of_uploads_mean_nothing_to_a_file_system(name, safe):
     assert _safe(name) == safe
+
+
+def test_the_page_shows_rows_and_pictures_in_a_browser(address, browser, tmp_path):
+    (tmp_path / "my digit.png").write_bytes(b"12345")
+    browser.goto(f"http://{address[0]}:{address[1]}/?token={TOKEN}")
+    browser.set_input_files("#files", tmp_path / "my digit.png")
+    browser.fill("#texts", "abc")
+    browser.click("#go")
+    browser.locator("#pictures figure").nth(1).wait_for(timeout=10_000)
+    assert browser.inner_text("#said") == "2 rows"
+    assert "my digit.png" in browser.inner_text("#rows") and "my_digit.boxes.png" in browser.inner_text("#pictures")

@@ -75,6 +75,7 @@ def test_going_on_trains_nothing_twice_and_refuses_another_sweep(grid, capsys):
     [
         (["--over", "width=8,9", "--metric", "test/accuracy"], 2, "may not look at test/accuracy"),
         (["--over", "width=8,9", "--no-validated"], 78, "nothing on validation data"),
+        (["--over", "width=8,9", "--metric", "valid/accuracy"], 78, "--metric validation/NAME"),
         (["--over", "widht=8,9"], 78, "did you mean `width`"),
         (["--over", "width=8,wide"], 78, "expected int"),
         (["--over", "optimizer.rate=0.1,-1"], 78, "has to be"),
@@ -95,6 +96,14 @@ def test_a_metric_that_is_not_measured_is_named_with_those_that_are(tmp_path, ca
     words = ["--over", "width=8", "--metric", "validation/bleu", "--folder", str(tmp_path / "sweep")]
     assert main([*BASE, *words]) == 78
     assert "validation/accuracy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["prices", "clustering", "verification", "brain", "neurons"])
+def test_an_experiment_that_chooses_by_nothing_is_refused_before_the_first_trial(tmp_path, capsys, name):
+    folder = tmp_path / "sweep"
+    assert main(["sweep", name, "--over", "batch=8,16", "--folder", str(folder)]) == 78
+    assert "nothing on validation data" in capsys.readouterr().err
+    assert not folder.exists()
 
 
 def test_values_are_read_as_the_knob_has_them():

@@ -6,7 +6,7 @@ import concurrent.futures
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,6 +94,12 @@ def attempted(
         found = list(pool.map(one, inputs))
     failed = [{"input": given, "error": error} for given, _, error in found if error]
     return [(given, value) for given, value, error in found if not error], failed
+
+
+def accepted(inputs: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The inputs that none of the rows of a prediction names an error of."""
+    refused = {row.get("input") for row in rows if row.get("error")}
+    return [given for given in inputs if given not in refused]
 
 
 def _why(file: Path) -> str:

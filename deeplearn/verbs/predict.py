@@ -41,6 +41,7 @@ def main(words: list[str]) -> None:
     before_jax()  # Before standard input is read: it may start this process again.
     given = [line for word in form.inputs for line in (_standard_input() if word == "-" else [word])]
     from deeplearn import trained
+    from deeplearn.data.inputs import accepted
 
     recipe, config = trained.recipe_of(form.run, trust=form.trust)
     if recipe.apply is None:
@@ -59,8 +60,7 @@ def main(words: list[str]) -> None:
     model = trained.opened(recipe, config)
     found = [recipe.produce(model, given[0], Path(form.output))] if product else recipe.apply(model, given)
     errors = [row["error"] for row in found if row.get("error")]
-    refused = {row.get("input") for row in found if row.get("error")}
-    good = [word for word in given if word not in refused]
+    good = accepted(given, found)
     if recipe.draw is not None and good and (form.picture is not None or format == "table"):
         drawing = recipe.draw(model, good, form.picture)
         print(drawing, file=sys.stdout if format == "table" and form.output is None else sys.stderr)

@@ -15,14 +15,15 @@ def main(words: list[str]) -> None:
     class Report:
         runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
         """Run folders, or folders that hold some."""
-        format: Literal["html", "text", "github", "latex"] = "html"
-        """One self-contained page, or the tables as text."""
+        format: Literal["html", "text", "github", "latex", "results"] = "html"
+        """One self-contained page, or the tables as text; results: as Markdown, each under the command that made it."""
         output: Path = Path("report.html")
         """Where the page goes."""
 
     form = parse(Report, words, verb="report", about="Curves, tables, pictures and environment of one or more runs.")
     from deeplearn.record.reading import find_runs, load_run
     from deeplearn.record.report import page
+    from deeplearn.record.results import results
     from deeplearn.record.table import table
 
     if not form.runs:
@@ -30,5 +31,7 @@ def main(words: list[str]) -> None:
     runs = [load_run(folder) for folder in find_runs(form.runs)]
     if form.format == "html":
         print(page(runs, form.output))
+    elif form.format == "results":
+        print(results(runs))
     else:
         print(table(runs, form.format, screen_width()))

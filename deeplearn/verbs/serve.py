@@ -37,12 +37,14 @@ def main(words: list[str]) -> None:
     recipe, config = trained.recipe_of(form.run.resolve(), trust=form.trust)
     if recipe.apply is None:
         raise UsageError(f"{recipe.name} has no apply(), so there is nothing to predict with.")
+    model = trained.opened(recipe, config)
     served = Served(
         name=recipe.name,
         about=" ".join((recipe.apply.__doc__ or "").split("\n\n")[0].split()),
-        apply=partial(recipe.apply, trained.opened(recipe, config)),
+        apply=partial(recipe.apply, model),
         token=secrets.token_urlsafe(16),
         limit=form.limit,
+        draw=recipe.draw and partial(recipe.draw, model),
     )
     if form.host not in ("127.0.0.1", "localhost", "::1"):
         note(f"{form.host} can be reached by others, who need the token; what they send is not encrypted")

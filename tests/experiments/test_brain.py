@@ -53,7 +53,7 @@ def test_own_patterns_are_decoded_and_new_ones_predicted(tmp_path):
     config = replace(CONFIG, data=Data(path=path), draws=200)
     results, trained = ran(config, tmp_path)
     assert results["test/accuracy"] == 1 and results["test/shuffled"] < 0.9
-    np.testing.assert_array_equal(results["test/confusion"], 3 * np.eye(2))
+    np.testing.assert_array_equal(results["test/confusion"].values, 3 * np.eye(2))
     assert recipe.baseline(config)["linear SVM"]["test/accuracy"] == 1
     np.save(tmp_path / "new.npy", 9 * np.stack([means["dog"], means["cat"]]))
     rows = recipe.apply(trained, [str(tmp_path / "new.npy")])
@@ -113,7 +113,7 @@ def test_subjects_are_decoded_one_by_one_and_held_against_each_other(tmp_path):
     np.savez(tmp_path / "own.npz", responses=values, conditions=conditions, **columns)
     results, trained = ran(replace(CONFIG, data=Data(path=tmp_path / "own.npz")), tmp_path)
     assert results["test/accuracy"] == 1 and results["rdm/ceiling_low"] > 0
-    np.testing.assert_array_equal(results["test/confusion"], 8 * np.eye(3))
+    np.testing.assert_array_equal(results["test/confusion"].values, 8 * np.eye(3))
     np.save(tmp_path / "new.npy", 9 * means["dog"][None])
     rows = recipe.apply(trained, [str(tmp_path / "new.npy")])
     assert [(row["subject"], row["condition"]) for row in rows] == [("anna", "dog"), ("bert", "dog")]

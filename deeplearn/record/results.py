@@ -1,0 +1,34 @@
+"""The results as a page of documentation: each table under the commands that made it."""
+
+from collections.abc import Sequence
+
+from deeplearn.errors import UsageError
+from deeplearn.record.environment import facts
+from deeplearn.record.reading import Record
+from deeplearn.record.table import by_experiment, table
+
+ABOUT = """\
+Made by `deeplearn report RUN... --format results`. Mean ± standard deviation over the seeds [95 % interval of the
+mean, Student's]; a value without them is of one seed. Competitors, the rows without seeds and parameters, were measured
+on the same split; the best value of a column is bold."""
+
+
+def results(runs: Sequence[Record]) -> str:
+    """Markdown with a section an experiment and data set. Raises UsageError where no run is finished."""
+    finished = [run for run in runs if run.result is not None]
+    if not finished:
+        raise UsageError("none of these runs is finished, so there is no result; go on with one: deeplearn resume RUN.")
+    parts = ["# Results", ABOUT]
+    for title, group in by_experiment(finished).items():
+        commands = dict.fromkeys(run.command for run in group if run.command)
+        parts += [f"## {title}", "\n".join(f"    {command}" for command in commands), table(group), _machines(group)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _machines(runs: Sequence[Record]) -> str:
+    """Where the runs were made, a sentence each kind of machine."""
+    known = [dict(facts(run.environment)) for run in runs]
+    shown = ("devices", "processor", "commit")
+    return "\n".join(
+        dict.fromkeys("; ".join(own[name] for name in shown if own.get(name)) + "." for own in known if own)
+    )
