@@ -7,6 +7,7 @@ this start, such as a page of another site in the same browser, gets nothing.
 
 import base64
 import binascii
+import contextlib
 import glob
 import hmac
 import json
@@ -144,7 +145,8 @@ def answer(served: Served, body: bytes) -> dict[str, Any]:
         DeeplearnError: what apply says.
     """
     texts, uploads = _request(body)
-    with tempfile.TemporaryDirectory(prefix="deeplearn-serve-") as place:
+    # What is made of a text, such as its sound, is written into the current folder: no other request's.
+    with tempfile.TemporaryDirectory(prefix="deeplearn-serve-") as place, contextlib.chdir(place):
         folder = Path(place).resolve()
         given = {folder / _safe(name): name for name in uploads}
         for path, name in given.items():

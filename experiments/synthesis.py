@@ -137,24 +137,15 @@ class Part(NamedTuple):
 def measured(config: Config) -> tuple[Part, Part, Part]:
     """Training, validation and test recordings; the first part alone teaches how long phonemes are.
 
-    Recordings with fewer frames than the states of their phonemes, or with phonemes that the first part lacks, are left
-    out.
-
     Raises:
         ConfigError: true durations of a voice that does not tell them.
+        DataError: a part holds no recording that can be used.
     """
     parts, kept, aligner = teacher.load(config.data, config.sound.rate, config.seed), [], None
     numbers = {name: n for n, name in enumerate(sorted({name for lesson in parts[0] for name in lesson.phonemes}))}
     for part in parts:
-        heard = [voice.heard(lesson.sound, config.sound) for lesson in part]
-        rows = [
-            (lesson, *own)
-            for lesson, own in zip(part, heard, strict=True)
-            if len(own[0]) >= config.states * len(lesson.phonemes) and set(lesson.phonemes) <= numbers.keys()
-        ]
-        if len(rows) < len(part):
-            print(f"{len(part) - len(rows)} of {len(part)} recordings are too short or too odd to use", file=sys.stderr)
-        lessons, bands, pitches = (list(column) for column in zip(*rows, strict=True))
+        lessons = teacher.usable(part, numbers, config.sound.hop, config.states)
+        bands, pitches = zip(*(voice.heard(lesson.sound, config.sound) for lesson in lessons), strict=True)
         chains = [[numbers[name] for name in lesson.phonemes] for lesson in lessons]
         if config.durations == "true":
             times = teacher.told(lessons, config.sound.hop)
@@ -296,11 +287,12 @@ def picture(said: Said, phonemes: Sequence[str], mel: Mel, path: Path, title: st
 
 def figures(model: Trained, folder: Path) -> None:
     """A sentence of the test, recorded and spoken: as sounds and as pictures."""
-    mel, lesson = model.fitted.sound, measured(model.config)[2].lessons[0]
+    mel, test = model.fitted.sound, measured(model.config)[2]
+    lesson, own = test.lessons[0], test.found[0]
     (said,) = say(model, [lesson.phonemes])
-    picture(said, lesson.phonemes, mel, folder / "figures" / "spoken.svg", lesson.text)
-    audio.write(folder / "figures" / "spoken.wav", said.samples, mel.rate)
-    audio.write(folder / "figures" / "natural.wav", lesson.sound / np.float32(32768), mel.rate)
+    for name, one in (("natural", Said(own.bands, own.duration, lesson.sound / np.float32(32768))), ("spoken", said)):
+        picture(one, lesson.phonemes, mel, folder / "figures" / f"{name}.svg", lesson.text)
+        audio.write(folder / "figures" / f"{name}.wav", one.samples, mel.rate)
 
 
 EXPECTED = {"test/mcd": (7.75, 0.4), "test/duration_error": (18.4, 2.0), "test/boundary_error": (14.6, 1.0)}

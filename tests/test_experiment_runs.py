@@ -33,6 +33,12 @@ def case(request, tmp_path_factory) -> Case:
     return small(request.param, tmp_path_factory.mktemp("own"))
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """What is predicted as a file of its own, such as sound, goes to the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def finished(case, tmp_path_factory) -> Path:
     """The way from the file to the run folder; competitors take minutes, and have tests of their own."""

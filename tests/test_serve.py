@@ -88,6 +88,19 @@ def test_an_error_names_an_upload_as_the_client_did():
         answer(replace(SERVED, apply=refuse), json.dumps({"files": {"my photo.png": ""}}).encode())
 
 
+def test_what_is_made_of_a_text_is_sent_back_and_gone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def speak(inputs: list[str]) -> list[dict]:
+        Path("hello.wav").write_bytes(b"a sound")
+        return [{"text": inputs[0], "sound": "hello.wav"}]
+
+    found = answer(replace(SERVED, apply=speak), b'{"texts": ["hello"]}')
+    sound = {"name": "hello.wav", "of": None, "address": "data:audio/wav;base64,YSBzb3VuZA=="}
+    assert found["pictures"] == [sound]
+    assert not list(tmp_path.iterdir()) and Path.cwd() == tmp_path
+
+
 def test_uploads_are_gone_when_they_are_answered(tmp_path):
     places = []
 

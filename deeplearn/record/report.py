@@ -130,7 +130,7 @@ class Part:
     """(caption, SVG)."""
     tables: list[tuple[str, list[list[str]]]]
     pictures: list[tuple[str, str | None, bool]]
-    """(caption, data address, or None where the file is too large, whether it is a wide sheet)."""
+    """(caption, data address, or None where the file is too large, whether it takes the full width)."""
     facts: list[tuple[str, str]]
     """The environment of the last run in words."""
 
@@ -254,6 +254,7 @@ def _picture(path: Path) -> tuple[str, str | None, bool]:
     except OSError as error:
         return f"{caption}: {path} is left out ({error.strerror})", None, False
     box = re.search(rb'viewBox="0 0 (\d+\.?\d*) ', data[:2000]) if path.suffix == ".svg" else None
-    wide = box is not None and float(box[1]) > COLUMN
+    # A sound stands below the picture of its name, as wide as that.
+    wide = path.suffix == ".wav" or (box is not None and float(box[1]) > COLUMN)
     # As an image, an SVG from a run folder can neither run scripts nor load anything.
     return caption, f"data:{TYPES[path.suffix]};base64,{base64.b64encode(data).decode()}", wide

@@ -1,6 +1,7 @@
 """A voice to learn to speak from: recordings, what is said in them, and its phonemes as espeak reads the text."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -65,6 +66,29 @@ class Lesson(NamedTuple):
         for place in range(1, len(edges)):
             edges[place] = max(edges[place], edges[place - 1] + 1)
         return np.diff(edges)
+
+
+def usable(part: Sequence[Lesson], known: Collection[str], hop: int, states: int) -> list[Lesson]:
+    """The recordings whose phonemes are all known, with a frame (every `hop` samples) for each of their states.
+
+    The others are counted on standard error.
+
+    Raises:
+        DataError: there are none.
+    """
+    found = [
+        lesson
+        for lesson in part
+        if 1 + len(lesson.sound) // hop >= states * len(lesson.phonemes) and set(lesson.phonemes) <= set(known)
+    ]
+    if not found:
+        raise DataError(
+            f"none of {len(part)} recordings to learn from or to judge on is long enough for its text and without "
+            "phonemes that the others lack: give more of them"
+        )
+    if len(found) < len(part):
+        print(f"{len(part) - len(found)} of {len(part)} recordings are too short or too odd to use", file=sys.stderr)
+    return found
 
 
 def told(lessons: Sequence[Lesson], hop: int) -> list[Int[np.ndarray, "U"]]:
@@ -147,6 +171,11 @@ def _by_espeak(texts: Sequence[str], data: Data, rate: int) -> list[Lesson]:
 
 def _read(corpus: Corpus, data: Data, rate: int) -> Lessons:
     sides = (corpus.train, corpus.valid["valid"], next(iter(corpus.tests.values())))
+    if strange := {u.speaker for side in sides[1:] for u in side} - {u.speaker for u in sides[0]}:
+        raise DataError(
+            f"{corpus.name}: {min(strange)} speaks in validation or test only, and a voice cannot be learnt without "
+            "hearing it: name the part of each recording in a column split of transcripts.csv"
+        )
     return Lessons(*(_with_phonemes([(u.sound, u.text, u.speaker) for u in side], data, rate) for side in sides))
 
 
