@@ -1,16 +1,15 @@
 """Speech of a voice of one's own: learnt from a folder, written as files, refused in a sentence where it cannot be."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from cases import with_knobs
 
 from deeplearn import catalog
 from deeplearn.cli import main
 from deeplearn.data import audio
-from deeplearn.data.doors.teacher import Data
 from deeplearn.data.engines import Line, speak
 from deeplearn.data.sets.voices import sentences
 from deeplearn.errors import DataError
@@ -46,7 +45,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def voice(folder) -> Trained:
     """The voice of the folder before its first step, whose compilation takes long: nobody has to understand it."""
-    config = replace(recipe.Config(), data=Data(path=folder), **SMALL)
+    config = with_knobs(recipe.Config(), {**SMALL, "data.path": folder})
     made = recipe.experiment(config)
     batch = {name: column[:1] for name, column in made.train.at(0).items()}
     variables = jax.jit(made.task.init)(jax.random.key(0), batch)
@@ -112,4 +111,4 @@ def test_a_speaker_who_is_never_heard_in_training_is_named(folder, tmp_path):
     rows = [f"{folder}/{line},{'ann' if line.endswith('test') else 'ben'}" for line in lines[1:]]
     (tmp_path / "transcripts.csv").write_text("\n".join([lines[0] + ",speaker", *rows]) + "\n")
     with pytest.raises(DataError, match="ann speaks in validation or test only"):
-        recipe.experiment(replace(recipe.Config(), data=Data(path=tmp_path), **SMALL))
+        recipe.experiment(with_knobs(recipe.Config(), {**SMALL, "data.path": tmp_path}))
