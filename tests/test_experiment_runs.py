@@ -146,8 +146,8 @@ def served_by(case: Case, trained: Trained) -> Served:
     return Served(name=case.name, about="", apply=apply, draw=draw, token=TOKEN, limit=2**24)
 
 
-PICTURED = {"detection": 3, "restoration": 3, "neurons": 1}
-"""How many pictures the page shows of three inputs."""
+PICTURED = {"detection": 3, "restoration": 3, "neurons": 1, "synthesis": 6}
+"""How many pictures and sounds the page shows of three inputs."""
 
 
 def test_the_page_answers_what_is_predicted(case, predicting):
