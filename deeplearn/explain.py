@@ -26,9 +26,12 @@ from deeplearn.models.zoo import build
 from deeplearn.record.explain import Shown, page
 from deeplearn.reestimate import reestimated
 from deeplearn.task import Variables, linen
+from deeplearn.trained import Trained
 
 CLASSIFIERS = ("classification", "data_size")
 """Experiments whose runs are networks that name what a picture shows."""
+OWN = "own"
+"""What hierarchy calls a network that it trains first."""
 BATCH = 8
 """Pictures at a time: one shape, so one program, for everything that is asked."""
 GRID = 7
@@ -52,15 +55,19 @@ def network_of(where: str | Path, *, size: int | None = None, trust: bool = Fals
     if not Path(where).exists():
         return _sized(activations.pretrained(str(where)), size)
     recipe, config = runs.recipe_of(Path(where), trust=trust)
-    if recipe.name == "hierarchy":
+    if recipe.name == "hierarchy" and config.network != OWN:
         return network_of(config.network, size=size or config.size)
-    if recipe.name not in CLASSIFIERS:
+    if recipe.name not in (*CLASSIFIERS, "hierarchy"):
         text = f"{where} is a run of {recipe.name}, whose network names no class of a picture"
         raise UsageError(f"{text}; give a run of {', '.join(CLASSIFIERS)} or hierarchy.")
-    run = runs.opened(recipe, config)
+    return _sized(of_run(runs.opened(recipe, config)), size)
+
+
+def of_run(run: Trained) -> Network:
+    """The network of a trained classifier of images. Raises UsageError where it sees pictures without maps."""
     pixels = run.fitted
     network = Network(
-        module=build(config.model, len(pixels.classes)),
+        module=build(run.config.model, len(pixels.classes)),
         variables=run.variables,
         shape=pixels.shape,
         mean=pixels.mean,
@@ -68,8 +75,8 @@ def network_of(where: str | Path, *, size: int | None = None, trust: bool = Fals
         classes=pixels.classes,
     )
     if pixels.shape[1] == 1 or not maps_of(network):
-        raise UsageError(f"{where} has a network without maps of a picture; give one that convolves, such as cnn.")
-    return _sized(network, size)
+        raise UsageError(f"{run.folder} has a network without maps of a picture; give one that convolves, such as cnn.")
+    return network
 
 
 def _sized(network: Network, size: int | None) -> Network:
@@ -216,6 +223,27 @@ def maps(by: Explainer, x: Float[Array, "H W C"], unit: int, *, tolerance: float
     return Maps({name: np.asarray(own) for name, own in found.items()}, float(whole.gap / jnp.abs(ends[0] - ends[1])))
 
 
+def areas(
+    by: Explainer, x: Float[Array, "N H W C"], units: Sequence[int], orders: Sequence[Float[Array, "H W"]], side: int
+) -> list[float]:
+    """[deletion, insertion]: the mean probability while cells go over into a blurred picture, or come out of it.
+
+    Args:
+        orders: a map of each picture; cells of high values come first.
+        side: cells along a side.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    found = []
+    for one, unit, order in zip(x, units, orders, strict=True):
+        blurred = jnp.asarray(gaussian_filter(np.asarray(one), (one.shape[0] / 20, one.shape[1] / 20, 0)))
+        ranked = attribution.cells(order, min(side, *one.shape[:2]))
+        found.append(
+            [attribution.deletion(by.chance(unit), one, blurred, ranked, insert=way).area for way in (False, True)]
+        )
+    return np.mean(found, axis=0).tolist()
+
+
 def pointing(by: Explainer, x: Float[Array, "N H W C"], units: Sequence[int], mosaics: int, seed: int) -> float | None:
     """How often Grad-CAM's maximum lies on the right one of four pictures of four classes, by chance one in four; None
     where there are no four classes, or the network takes pictures of one size alone.
@@ -236,7 +264,7 @@ def favourites(
 ) -> Float[np.ndarray, "U S S C"]:
     """In 0..1, what each unit of a layer answers to most; of small pictures, where the network takes them."""
     side = min(network.shape[0], LARGEST) if any_size(network) else network.shape[0]
-    mean, std = (jnp.asarray(value, jnp.float32) for value in (network.mean, network.std))
+    mean, std = (jnp.asarray(value, jnp.float32).reshape(1, 1, 1, -1) for value in (network.mean, network.std))
 
     @jax.jit
     def pictures(variables: Variables, units: Array) -> Array:

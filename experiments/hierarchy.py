@@ -1,11 +1,12 @@
 """What the layers of an image network see: first sticks and circles, at the end tails and ears.
 
-Nothing is trained. Of EfficientNet-Lite0, or of a run of image classification: how well each depth tells strokes, parts
-of faces and things apart (a linear machine on held-out pictures); filters that are Gabor functions (in windows as small
-as 3 x 3 random ones are, too); what an answer rests on by Grad-CAM, integrated gradients, SmoothGrad and occlusion, and
-if those maps are right: by completeness, by deleting and inserting what they name, by pointing at one of four pictures
-side by side, and by what is left of them when the weights are random.
+Of EfficientNet-Lite0, of a run of image classification, or of a network that is trained first: how well each depth
+tells strokes, parts of faces and things apart (a linear machine on held-out pictures); filters that are Gabor functions
+(in windows as small as 3 x 3 random ones are, too); what an answer rests on by Grad-CAM, integrated gradients,
+SmoothGrad and occlusion, and if those maps are right: by completeness, by deleting and inserting what they name, by
+pointing at one of four pictures side by side, and by what is left of them when the weights are random.
     deeplearn train hierarchy
+    deeplearn train hierarchy --preset digits
     deeplearn train hierarchy --network runs/classification-...
     deeplearn predict runs/latest photo.jpg
     deeplearn explain runs/latest photo.jpg
@@ -13,33 +14,35 @@ side by side, and by what is left of them when the weights are random.
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from deeplearn import explain
+from deeplearn import catalog, explain
 from deeplearn import trained as runs
 from deeplearn.cli import run_file
 from deeplearn.data.doors import images
+from deeplearn.data.doors.images import Pixels
 from deeplearn.data.image_folder import pictures_in, read_image
 from deeplearn.data.inputs import attempted
 from deeplearn.data.sets import photographs, stages
-from deeplearn.experiment import Run
 from deeplearn.explain import Explainer, Maps
 from deeplearn.knobs import Amount, Count
-from deeplearn.methods import attribution, gabor, probing, rsa
+from deeplearn.methods import gabor, probing, rsa
 from deeplearn.methods.exemplars import exemplars
 from deeplearn.models import activations
 from deeplearn.models.activations import Network
+from deeplearn.models.zoo import Model
 from deeplearn.trained import Trained
 from deeplearn.workspace import Workspace
 
+classification = catalog.load("classification")
+Fitted = Pixels
 THINGS = (
     "chelsea.png", "coffee.png", "kodim23.png", "monarch.png", "rocket.jpg", "motorcycle_left.png", "sail.png",
     "camera.png",
@@ -52,11 +55,15 @@ EXEMPLARS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Run):
-    """Knobs of the look inside."""
+class Config(classification.Config):
+    """Knobs of the look inside; those of classification are for a network of our own."""
 
     network: str = "efficientnet-lite0"
-    """Whose layers: efficientnet-lite0 (trained on ImageNet), or the folder of a run of image classification."""
+    """Whose layers: efficientnet-lite0 (trained on ImageNet), the folder of a run of image classification, or own:
+    one that is trained first."""
+    data: images.Data = field(default_factory=lambda: images.Data(name="mnist5k"))
+    model: Model = field(default_factory=lambda: Model(name="cnn", width=16))
+    steps: int = 400
     size: Count | None = None
     """Side in pixels of its pictures, where not its own."""
     pictures: Count = 8
@@ -69,12 +76,14 @@ class Config(Run):
     """Layers whose units are drawn."""
     units: Count = 4
     """Of each of them."""
-    steps: Amount = 64
+    ascent: Amount = 64
     """Updates of a picture that a unit answers to most."""
 
 
 def own(config: Config) -> Any:
-    """The knobs of the run that is looked at; None for a network by name."""
+    """The knobs of the classifier that is looked at; None for a network by name."""
+    if config.network == explain.OWN:
+        return config
     return runs.recipe_of(Path(config.network))[1] if Path(config.network).exists() else None
 
 
@@ -121,20 +130,6 @@ def depth_scores(curves: Mapping[str, probing.Curve]) -> dict[str, float]:
     return scores
 
 
-def areas(by: Explainer, x: Float[Array, "N H W C"], units: Sequence[int], orders: Sequence[Any]) -> list[float]:
-    """[deletion, insertion]: the mean probability while cells go over into a blurred picture, or come out of it."""
-    from scipy.ndimage import gaussian_filter
-
-    found = []
-    for one, unit, order in zip(x, units, orders, strict=True):
-        blurred = jnp.asarray(gaussian_filter(np.asarray(one), (one.shape[0] / 20, one.shape[1] / 20, 0)))
-        ranked = attribution.cells(order, min(CELLS, *one.shape[:2]))
-        found.append(
-            [attribution.deletion(by.chance(unit), one, blurred, ranked, insert=way).area for way in (False, True)]
-        )
-    return np.mean(found, axis=0).tolist()
-
-
 class Seen(NamedTuple):
     """A network, what it is shown, and what it takes that for."""
 
@@ -145,9 +140,15 @@ class Seen(NamedTuple):
     units: list[int]
 
 
-@lru_cache(maxsize=1)  # measures and competitors look at the same pictures through the same programs
-def seen(config: Config) -> Seen:
-    by = explain.explainer(explain.network_of(config.network, size=config.size))
+def network_of(config: Config, trained: Trained | None) -> Network:
+    """Of what was trained here, or else by its name or folder."""
+    if trained is not None and config.network == explain.OWN:
+        return explain.of_run(trained)
+    return explain.network_of(config.network, size=config.size)
+
+
+def seen(config: Config, trained: Trained | None) -> Seen:
+    by = explain.explainer(network_of(config, trained))
     x = by.pixels(shown(config, config.pictures))
     random = replace(by, network=explain.shuffled(by.network, x, config.seed))
     return Seen(by, random, x, np.asarray(by.logits(x)).argmax(1).tolist())
@@ -155,7 +156,10 @@ def seen(config: Config) -> Seen:
 
 def main(config: Config, work: Workspace) -> dict[str, Any]:
     """What the layers tell, and whether the explanations hold."""
-    (by, random, x, units), found = seen(config), staged(config)
+    trained, scores = None, {}
+    if config.network == explain.OWN:
+        trained, scores = work.fit(partial(classification.experiment, config), config)
+    (by, random, x, units), found = seen(config, trained), staged(config)
     work.data("pictures", {"pixels": np.asarray(x)})
     for name, stage in found.items():
         work.data(name, {"image": stage.image, "label": stage.label})
@@ -168,10 +172,10 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     names, curves = told(by.network, found)
     kept = {"layers": names, **{name: curve.accuracy.tolist() for name, curve in curves.items()}}
     work.keep({"depth.json": kept, "maps.npz": {method: stacked(explained, method) for method in METHODS}})
-    scores = {"explained/gap": max(one.gap for one in explained)}
+    scores |= {"explained/gap": max(one.gap for one in explained)}
     for method in METHODS:
         ours, theirs = stacked(explained, method), stacked(blank, method)
-        scores[f"{method}/deletion"], scores[f"{method}/insertion"] = areas(by, x, units, list(ours))
+        scores[f"{method}/deletion"], scores[f"{method}/insertion"] = explain.areas(by, x, units, list(ours), CELLS)
         alike = rsa.spearman(*(part.reshape(len(x), -1).astype(np.float64) for part in (ours, theirs)))
         scores[f"{method}/randomised"] = float(np.mean(alike))
     if (right := explain.pointing(by, x, units, config.mosaics, config.seed)) is not None:
@@ -187,7 +191,7 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
     """Cells in random order, by edges, from the centre; the network with its weights shuffled; filters of noise."""
     from scipy.ndimage import gaussian_gradient_magnitude
 
-    by, random, x, units = seen(config)
+    by, random, x, units = seen(config, runs.load(config.workdir) if config.network == explain.OWN else None)
     height, width = x.shape[1:3]
     rng = np.random.default_rng(config.seed)
     noise = rng.random((len(x), CELLS, CELLS)).astype(np.float32)
@@ -199,7 +203,7 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
     }
     found: dict[str, dict[str, Any]] = {}
     for name, order in orders.items():
-        ends = zip(("deletion", "insertion"), areas(by, x, units, order), strict=True)
+        ends = zip(("deletion", "insertion"), explain.areas(by, x, units, order, CELLS), strict=True)
         found[name] = {f"{method}/{what}": value for what, value in ends for method in METHODS}
     _, curves = told(random.network, staged(config))
     noise = rng.standard_normal((*explain.first_kernel(by.network).shape[:3], 1000))
@@ -212,7 +216,7 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """The likeliest class of each image file, and the probabilities of the five likeliest."""
-    by = explain.explainer(explain.network_of(trained.config.network, size=trained.config.size))
+    by = explain.explainer(network_of(trained.config, trained))
     *size, channels = by.network.shape
     read, rows = attempted(map(str, pictures_in(inputs)), lambda path: read_image(path, tuple(size), channels))
     for path, image in read:
@@ -229,7 +233,7 @@ def figures(trained: Trained, folder: Path) -> None:
     from deeplearn.record.figures import images as sheet
 
     config, place = trained.config, folder / "figures"
-    network = explain.network_of(config.network, size=config.size)
+    network = network_of(config, trained)
     kernel = np.moveaxis(explain.first_kernel(network), -1, 0)
     shares = gabor.fit(gabor.monochrome(np.moveaxis(kernel, 0, -1))).share
     order = np.argsort(-shares, kind="stable")
@@ -245,7 +249,7 @@ def figures(trained: Trained, folder: Path) -> None:
     for layer, maps in zip(layers, answers, strict=True):
         units = exemplars(maps, view, config.units, EXEMPLARS)
         numbers = [unit.number for unit in units]
-        best = explain.favourites(network, layer, numbers, config.steps, config.seed)
+        best = explain.favourites(network, layer, numbers, config.ascent, config.seed)
         for unit, own in zip(units, best, strict=True):
             pictures += [own, *unit.parts]
             captions += [f"{layer.rpartition('/')[2]} {unit.number}", *[""] * len(unit.parts)]
@@ -259,9 +263,15 @@ def figures(trained: Trained, folder: Path) -> None:
     curves(series, place / "depth.svg", x="depth, from the first to the last layer", y="accuracy", markers=True)
 
 
-PRESETS = {"efficientnet-lite0": Config()}
+PRESETS = {
+    "efficientnet-lite0": Config(),
+    "digits": Config(network=explain.OWN, pictures=16),  # five thousand of MNIST's
+}
 EXPECTED = {"Grad-CAM/pointing": (1.0, 0.05), "strokes/best layer": (0.99, 0.02)}
-SMOKE = {"size": 32, "pictures": 2, "stimuli": 40, "depths": 2, "units": 1}
+SMOKE = {
+    "network": explain.OWN, "data.name": "digits", "model.width": 8, "model.depth": 1, "pictures": 4, "stimuli": 40,
+    "mosaics": 2, "depths": 1, "units": 1, "ascent": 4,
+}  # fmt: skip
 
 if __name__ == "__main__":
     run_file(__file__)
