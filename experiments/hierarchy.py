@@ -103,9 +103,13 @@ def staged(config: Config) -> dict[str, stages.Stage]:
     if (run := own(config)) is None:
         return found | {"things": stages.things(config.stimuli)}
     splits, half = images.load(run.data, run.seed), config.stimuli // 2
-    train, test = splits.train, splits.test
-    joined = [np.concatenate([getattr(part, name)[:half] for part in (train, test)]) for name in ("image", "label")]
-    return found | {"things": stages.Stage(*joined, np.arange(len(joined[1])) < half, test.classes)}
+    rng, image, label = np.random.default_rng(config.seed), [], []
+    for part in (splits.train, splits.test):  # at random: files may hold one class after the other
+        rows = np.sort(rng.permutation(len(part.label))[:half])
+        image.append(part.image[rows])
+        label.append(part.label[rows])
+    learnt = np.repeat([True, False], [len(own) for own in label])
+    return found | {"things": stages.Stage(np.concatenate(image), np.concatenate(label), learnt, splits.test.classes)}
 
 
 def told(network: Network, found: Mapping[str, stages.Stage]) -> tuple[list[str], dict[str, probing.Curve]]:
@@ -158,7 +162,8 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     """What the layers tell, and whether the explanations hold."""
     trained, scores = None, {}
     if config.network == explain.OWN:
-        trained, scores = work.fit(partial(classification.experiment, config), config)
+        trained, results = work.fit(partial(classification.experiment, config), config)
+        scores["network/accuracy"] = results["test/accuracy"]
     (by, random, x, units), found = seen(config, trained), staged(config)
     work.data("pictures", {"pixels": np.asarray(x)})
     for name, stage in found.items():
@@ -252,7 +257,7 @@ def figures(trained: Trained, folder: Path) -> None:
         best = explain.favourites(network, layer, numbers, config.ascent, config.seed)
         for unit, own in zip(units, best, strict=True):
             pictures += [own, *unit.parts]
-            captions += [f"{layer.rpartition('/')[2]} {unit.number}", *[""] * len(unit.parts)]
+            captions += [f"{layer.rpartition('/')[2].removesuffix('_norm')} {unit.number}", *[""] * len(unit.parts)]
     sheet(pictures, place / "units.svg", captions=captions, columns=2 * (1 + EXEMPLARS))
     grey = [np.round(np.clip(own, 0, 1) * 255).astype(np.uint8) for own in view[: len(stored[METHODS[0]])]]
     rows = [[own / 255, *(overlaid(stored[name][i], own) / 255 for name in METHODS)] for i, own in enumerate(grey)]
