@@ -212,28 +212,36 @@ def say(model: Trained, phonemes: Sequence[Sequence[str]]) -> list[Said]:
     return said
 
 
-def judged(sounds: Sequence[np.ndarray], lessons: Sequence[Lesson], config: Config) -> dict[str, float]:
-    """What listeners understand of samples [T], and how far those are from the recordings.
+def listener(config: Config, test: Part) -> Trained | None:
+    """The judge.
 
     Raises:
-        ConfigError: the judge has learnt from one of these voices.
+        ConfigError: it is no recogniser, or has learnt from one of these voices.
     """
-    judge = None if config.judge is None else trained.load(config.judge)
-    if judge and (known := set(judge.fitted.speakers) & {lesson.speaker for lesson in lessons}):
+    if config.judge and trained.recipe_of(config.judge)[0].name != "recognition":
+        raise ConfigError(f"{config.judge} is no run of recognition, which could listen: train one, or leave it out.")
+    judge = trained.load(config.judge) if config.judge else None
+    if judge and (known := set(judge.fitted.speakers) & {lesson.speaker for lesson in test.lessons}):
         raise ConfigError(f"the judge in {config.judge} has heard {min(known)}, whom it is to judge: take another.")
-    whole, texts = [audio.pcm(own) for own in sounds], [lesson.text for lesson in lessons]
+    return judge
+
+
+def judged(sounds: Sequence[np.ndarray], test: Part, judge: Trained | None, config: Config) -> dict[str, float]:
+    """What listeners understand of samples [T], and how far those are from the recordings."""
+    whole, texts = [audio.pcm(own) for own in sounds], [lesson.text for lesson in test.lessons]
     heard = understood(whole, texts, config.sound.rate, judge, closed=teacher.grammatical(config.data))
-    return voice.likeness(whole, [lesson.sound for lesson in lessons], config.sound) | heard
+    return voice.likeness(whole, [lesson.sound for lesson in test.lessons], config.sound) | heard
 
 
 def main(config: Config, work: Workspace) -> dict[str, Any]:
     """One fit; then the test is spoken and listened to."""
-    learnt, results = work.fit(partial(experiment, config), config)
     test, rng = measured(config)[2], np.random.default_rng(0)
+    judge = listener(config, test)  # before the training, after which it would be too late to take another
+    learnt, results = work.fit(partial(experiment, config), config)
     said = say(learnt, test.phonemes)
     mixed = [(first, *rng.permutation(inner).tolist(), last) for first, *inner, last in test.phonemes]
-    found = judged([own.samples for own in said], test.lessons, config)
-    shuffled = judged([own.samples for own in say(learnt, mixed)], test.lessons, config)
+    found = judged([own.samples for own in said], test, judge, config)
+    shuffled = judged([own.samples for own in say(learnt, mixed)], test, judge, config)
     found |= {f"shuffled_{name}": shuffled[name] for name in ("cer", "wer", "sphinx_wer", "mcd") if name in shuffled}
     if true := teacher.told(test.lessons, config.sound.hop):
         found["duration_error"] = duration_error([own.duration for own in said], true, config.sound)
@@ -252,7 +260,8 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
         "copy through the spectrogram": [sounding(own.bands, mel, config.phases) for own in test.found],
         "recorded pieces": [pieces.say(names) for names in test.phonemes],
     }
-    scored = {name: judged(sounds, test.lessons, config) for name, sounds in rows.items()}
+    judge = listener(config, test)
+    scored = {name: judged(sounds, test, judge, config) for name, sounds in rows.items()}
     if true := teacher.told(test.lessons, mel.hop):
         usual = prosody.medians(train.phonemes, train.found, test.phonemes)
         scored["usual durations"] = {"duration_error": duration_error(usual, true, mel)}

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import runs
 from cases import with_knobs
 
 from deeplearn import catalog
@@ -13,7 +14,7 @@ from deeplearn.cli import main
 from deeplearn.data import audio
 from deeplearn.data.engines import Line, speak
 from deeplearn.data.sets.voices import sentences
-from deeplearn.errors import DataError, UsageError
+from deeplearn.errors import ConfigError, DataError, UsageError
 from deeplearn.methods.sound import Mel
 from deeplearn.trained import Trained
 
@@ -119,3 +120,9 @@ def test_a_speaker_who_is_never_heard_in_training_is_named(folder, tmp_path):
     (tmp_path / "transcripts.csv").write_text("\n".join([lines[0] + ",speaker", *rows]) + "\n")
     with pytest.raises(DataError, match="ann speaks in validation or test only"):
         recipe.experiment(with_knobs(recipe.Config(), {**SMALL, "data.path": tmp_path}))
+
+
+def test_a_judge_that_cannot_listen_is_refused_before_anything_is_trained(voice, tmp_path):
+    runs.make_run(tmp_path / "run", runs.Config(model="gnmt"), experiment="translation")
+    with pytest.raises(ConfigError, match="no run of recognition"):
+        recipe.main(replace(voice.config, judge=tmp_path / "run"), None)
