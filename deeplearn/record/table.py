@@ -161,7 +161,9 @@ def _labels(runs: Sequence[Record]) -> list[str]:
     ]  # More would not fit a table; the page lists all knobs.
     texts = [", ".join(_knob(name, k[name]) for name in names if name in k) for k in knobs]
     if len(runs) == 1:
-        texts = [str(knobs[0].get("model") or knobs[0].get("model.name") or runs[0].experiment)]
+        model = knobs[0].get("model") or knobs[0].get("model.name")
+        network = model and knobs[0].get("network")  # that is looked into instead of one of our own
+        texts = [str(network or model or runs[0].experiment)]
     named = [
         text if text and texts.count(text) == 1 else run.folder.name for text, run in zip(texts, runs, strict=True)
     ]

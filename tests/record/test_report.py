@@ -10,7 +10,7 @@ from runs import Config, make_run
 
 from deeplearn.record.reading import load_run
 from deeplearn.record.report import page
-from deeplearn.record.table import decimals, lower_is_better, table
+from deeplearn.record.table import decimals, lower_is_better, rows, table
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -195,6 +195,8 @@ def test_which_end_is_good() -> None:
     assert lower_is_better("test/top5-error")
     assert not lower_is_better("test/accuracy")
     assert lower_is_better("test/coverage") is None
+    assert lower_is_better("Grad-CAM/deletion") and not lower_is_better("Grad-CAM/insertion")
+    assert lower_is_better("strokes/depth") is None
 
 
 @pytest.mark.parametrize(("value", "places"), [(0.98, 4), (22.67, 2), (1532.0, 0), (0.07, 4), (0.00745, 5), (0.0, 0)])
@@ -261,3 +263,14 @@ def test_a_seed_that_is_a_list_does_not_stop_the_table(tmp_path: Path) -> None:
     head = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(head | {"config": head["config"] | {"seed": [1]}}))
     assert "0.9800" in table([load_run(folder)])
+
+
+def test_a_row_is_named_after_the_network_that_was_looked_into(tmp_path: Path) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Looking(Config):
+        network: str = "efficientnet-lite0"
+
+    make_run(tmp_path / "run", Looking(), experiment="hierarchy")
+    make_run(tmp_path / "other", Config())
+    named = [rows([load_run(tmp_path / name)])[0].label for name in ("run", "other")]
+    assert named == ["efficientnet-lite0", "cnn"]
