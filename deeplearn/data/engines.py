@@ -116,7 +116,8 @@ def _espeak_folder() -> Path:
 def _flite_folder() -> Path:
     here = platform.system(), platform.machine()
     if here not in FLITE:
-        raise DataError(f"flite is not known for {' '.join(here)}; take --data.name voices, or your own recordings")
+        known = ", ".join(" ".join(place) for place in FLITE)
+        raise DataError(f"flite is not known for {' '.join(here)}, only for {known}; --data.flite 0 goes without it")
     return deb("libflite1", "2.2-5", FLITE[here]) / "usr/lib" / f"{platform.machine()}-linux-gnu"
 
 
