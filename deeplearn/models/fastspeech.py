@@ -128,8 +128,8 @@ def loss(
     spectrum = (jnp.abs(gap) + 0.5 * jnp.square(gap) + 0.5 * jnp.square(coarse)).mean(-1)
     lasting = jnp.square(found.length - jnp.log(jnp.maximum(voice.duration, 1).astype(jnp.float32)))
     manner = jnp.square(found.pitch - voice.pitch) + jnp.square(found.energy - voice.energy)
-    # A phoneme lasts about eight frames, which is what its one length, pitch and energy weigh; the other weights bring
-    # the parts to like sizes early in training, and were not searched for.
+    # A phoneme lasts about eight frames, which is what its one length, pitch and energy weigh; the other weights were
+    # not searched for.
     return (spectrum * heard).sum() + 8 * ((0.3 * lasting + 0.1 * manner) * said).sum(), heard
 
 
