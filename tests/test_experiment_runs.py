@@ -229,6 +229,8 @@ VARIANTS = [
 def test_every_method_and_model_trains_and_is_exported(name, knob, value, tmp_path):
     recipe = catalog.load(name)
     preset = next((own for own in recipe.PRESETS.values() if getattr(own, knob) == value), recipe.Config())
+    if "data" in preset.__dataclass_fields__:  # A preset's own may be a public set that nobody has prepared here.
+        preset = dataclasses.replace(preset, data=recipe.Config().data)
     small = {
         "steps": 2,
         "log_every": 2,
