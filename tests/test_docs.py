@@ -2,6 +2,7 @@
 Dockerfile, which takes the README's steps."""
 
 import ast
+import importlib.util
 import json
 import re
 import tomllib
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
+KEPT = ROOT / "docs" / "runs"
+PAGES = [
+    page for page in [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))] if KEPT not in page.parents
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -43,6 +47,28 @@ def test_the_notebook_was_executed_and_is_what_its_script_says():
     code = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == [1, 2, 3, 4]
     assert not [cell for cell in code if any(output["output_type"] == "error" for output in cell["outputs"])]
+
+
+def test_the_results_page_is_what_the_kept_runs_say():
+    spec = importlib.util.spec_from_file_location("docs_results", ROOT / "docs" / "results.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.page() == (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+
+
+def test_what_is_kept_of_runs_names_no_place():
+    kept = [path for path in KEPT.rglob("*") if path.is_file()]
+    assert kept and {path.name for path in kept} <= {
+        "config.json",
+        "env.json",
+        "result.json",
+        "command.txt",
+        "notes.md",
+    }
+    for path in kept:
+        assert not re.search(r"(?<![\w.~])/(home|root|work|tmp|Users|check|mnt)/", path.read_text(encoding="utf-8")), (
+            path
+        )
 
 
 def steps() -> list[tuple[str, str]]:

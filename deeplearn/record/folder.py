@@ -9,6 +9,7 @@ runs/<experiment>/<date>-<time>-<4 hex>/
     result.json      `Result`, written when all is measured
     seal.json        hashes of what a prediction depends on beside the checkpoints, written last (see `seal`)
     lock             who is at work here, while somebody is (see `deeplearn.lock`)
+    notes.md         what its maker says of it: yours to write, shown in reports
     checkpoints/  assets/  figures/  events.out.tfevents.*
 """
 

@@ -18,6 +18,8 @@ SEEDS = 1000
 """Folders of seeds that are looked at."""
 PICTURES = 100
 """Files of figures/ that are looked at."""
+NOTES = 200
+"""Lines of notes that are shown."""
 LAST_STEP = 2**31
 """Steps are counted in int32."""
 UNSHOWN = 1e100
@@ -38,6 +40,8 @@ class Record:
     """What was logged: one entry a step, with "step" and "seconds"; one list a seed where seeds trained one by one."""
     result: Result | None
     figures: list[Path]
+    notes: str
+    """What notes.md says, line by line."""
     problems: list[str]
 
 
@@ -102,6 +106,7 @@ def load_run(folder: Path) -> Record:
         histories=histories,
         result=result,
         figures=_pictures(folder / "figures", problems),
+        notes="\n".join(plain(line) for line in _lines(folder / "notes.md", problems, blank=True)[:NOTES]).strip(),
         problems=problems,
     )
 
@@ -161,8 +166,8 @@ def _logged(value: Any) -> float:
     return float(value) if abs(value) < UNSHOWN else math.nan
 
 
-def _lines(path: Path, problems: list[str]) -> list[str]:
-    """The lines of a text file with anything in them; none where there is no file."""
+def _lines(path: Path, problems: list[str], *, blank: bool = False) -> list[str]:
+    """The lines of a text file, those with nothing in them only where they count; none where there is no file."""
     try:
         text = files.read(path).decode("utf-8", errors="replace")
     except FileNotFoundError:
@@ -170,7 +175,7 @@ def _lines(path: Path, problems: list[str]) -> list[str]:
     except OSError as error:
         problems.append(f"{path.name} cannot be read ({error.strerror})")
         return []
-    return [line for line in text.splitlines() if line.strip()]
+    return [line for line in text.splitlines() if blank or line.strip()]
 
 
 def read_json(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The results as a page of documentation: each table under the commands that made it."""
+"""The results as a page of documentation: each table under the commands that made it, over what its makers note."""
 
 from collections.abc import Sequence
 
@@ -12,6 +12,9 @@ Made by `deeplearn report RUN... --format results`. Mean ± standard deviation o
 mean, Student's]; a value without them is of one seed. Competitors, the rows without seeds and parameters, were measured
 on the same split; the best value of a column is bold."""
 
+WIDTH = 130
+"""Characters of a table's line, all of which a page of documentation shows without scrolling."""
+
 
 def results(runs: Sequence[Record]) -> str:
     """Markdown with a section an experiment and data set. Raises UsageError where no run is finished."""
@@ -21,7 +24,14 @@ def results(runs: Sequence[Record]) -> str:
     parts = ["# Results", ABOUT]
     for title, group in by_experiment(finished).items():
         commands = dict.fromkeys(run.command for run in group if run.command)
-        parts += [f"## {title}", "\n".join(f"    {command}" for command in commands), table(group), _machines(group)]
+        notes = [run.notes.replace("<", "&lt;") for run in group]  # Markdown would let tags through.
+        parts += [
+            f"## {title}",
+            "\n".join(f"    {command}" for command in commands),
+            table(group, width=WIDTH),
+            *notes,
+            _machines(group),
+        ]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -42,7 +42,8 @@ def table(runs: Sequence[Record], format: Format = "github", width: int | None =
     """The results of finished runs, one table an experiment: value, or mean ± sd [95 % interval] over seeds.
 
     Args:
-        width: characters a line of text may have; a table that is wider is turned on its side, then cut into parts.
+        width: characters a line of text or Markdown may have; a table that is wider is turned on its side, then cut
+            into parts.
     """
     from tabulate import tabulate
 
@@ -55,8 +56,8 @@ def table(runs: Sequence[Record], format: Format = "github", width: int | None =
         style = {"github": "github", "latex": "latex_raw", "text": "simple", "html": "unsafehtml"}[format]
         aligned = ["left"] + ["right"] * (len(header) - 1)
         text = tabulate(cells, header, tablefmt=style, disable_numparse=True, colalign=aligned)
-        if format == "text" and width is not None and _widest(text) > width:
-            text = _turned(header, cells, width)
+        if width is not None and _widest(text) > width:
+            text = _turned(header, cells, style, width)
         if format == "latex":
             for rule in ("top", "mid", "bottom"):
                 text = text.replace(r"\hline", rf"\{rule}rule", 1)
@@ -76,14 +77,14 @@ def _widest(text: str) -> int:
     return max(map(len, text.splitlines()))
 
 
-def _turned(header: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> str:
+def _turned(header: Sequence[str], cells: Sequence[Sequence[str]], style: str, width: int) -> str:
     """A table with a line for each metric, of as many models at a time as fit side by side; no number is cut."""
     from tabulate import tabulate
 
     def drawn(models: Sequence[Sequence[str]]) -> str:
         lines = [[name, *(model[i] for model in models)] for i, name in enumerate(header) if i]
         aligned = ["left"] + ["right"] * len(models)
-        return tabulate(lines, ["", *(model[0] for model in models)], "simple", disable_numparse=True, colalign=aligned)
+        return tabulate(lines, ["", *(model[0] for model in models)], style, disable_numparse=True, colalign=aligned)
 
     parts, rest = [], list(cells)
     while rest:
@@ -188,6 +189,8 @@ def decimals(values: Sequence[float]) -> int:
 def shown(value: Interval, places: int) -> tuple[str, str]:
     """("0.9812 ± 0.0021", "[0.9790, 0.9834]"): mean ± sd and the 95 % interval of the mean, empty for one seed."""
     if value.sd is None or value.low is None or value.high is None:
+        if 0 < abs(value.mean) < 0.5 * 10**-places:  # 3e-16 is not 0.
+            return f"{value.mean:.1e}", ""
         return "NaN" if math.isnan(value.mean) else f"{value.mean:.{places}f}", ""
     return f"{value.mean:.{places}f} ± {value.sd:.{places}f}", f"[{value.low:.{places}f}, {value.high:.{places}f}]"
 

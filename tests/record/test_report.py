@@ -10,7 +10,9 @@ from runs import Config, make_run
 
 from deeplearn.record.reading import load_run
 from deeplearn.record.report import page
-from deeplearn.record.table import decimals, lower_is_better, rows, table
+from deeplearn.record.results import results
+from deeplearn.record.statistics import interval
+from deeplearn.record.table import decimals, lower_is_better, rows, shown, table
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -81,6 +83,21 @@ def test_a_picture_of_a_run_folder_cannot_run_anything(folders: list[Path], tmp_
     html = page([load_run(folders[2])], tmp_path / "page.html").read_text()
     assert "onload" not in html
     assert base64.b64encode((folders[2] / "figures" / "sample_predictions.svg").read_bytes()).decode() in html
+
+
+def test_what_the_maker_of_a_run_notes_stands_beside_it_as_text(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "one", Config())
+    (run / "notes.md").write_text("Chosen on validation.\n\n<script>alert(1)</script> \x1b[2J\n")
+    page([load_run(run)], tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "Chosen on validation.\n\n&lt;script&gt;" in text and "<script" not in text and "\x1b" not in text
+    noted = results([load_run(run)])
+    assert "Chosen on validation.\n\n&lt;script>" in noted and "\x1b" not in noted
+
+
+def test_a_small_number_is_not_shown_as_zero() -> None:
+    assert shown(interval([3e-16]), decimals([3e-16]))[0] == "3.0e-16"
+    assert shown(interval([0.0]), 4)[0] == "0.0000"
 
 
 def test_a_large_picture_is_shown_whole(tmp_path: Path) -> None:
