@@ -133,7 +133,7 @@ def columns(config: Config, image: UInt8[np.ndarray, "N H W 3"], *, blind: bool 
     strength = np.full(len(image), config.tested, np.float32)
     found = jax.jit(partial(spoilt, config))(keys, image.astype(np.float32) / 255, strength)
     if config.damage == "denoise" and blind:
-        level = degrade.noise_level(found["given"])
+        level = jax.jit(degrade.noise_level)(found["given"])
         found["hint"] = jnp.broadcast_to(level[:, None, None, None], found["hint"].shape)
     return {"image": image} | {name: np.asarray(column) for name, column in found.items()}
 

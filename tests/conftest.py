@@ -10,8 +10,10 @@ FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_lev
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("NO_COLOR", "1")
-# Two test processes with two BLAS threads each fight for two cores: small fits then take a hundred times longer.
+# Two test processes with two threads each, which wait for one another at every step of a fit by spinning, fight for
+# two cores: small fits then take a hundred times longer.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jax
 import pytest
