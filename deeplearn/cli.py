@@ -9,13 +9,14 @@ from pathlib import Path
 
 from deeplearn import processes
 from deeplearn.errors import DeeplearnError, UsageError
+from deeplearn.flags import wrapped
 from deeplearn.interrupt import Interrupted, promptly
 from deeplearn.plain import plain
 
 USAGE = """\
 deeplearn: train, evaluate and benchmark deep-learning experiments in JAX
 
-usage: deeplearn VERB ...        (deeplearn VERB --help explains a verb)
+usage: deeplearn VERB ...        (deeplearn VERB --help explains it)
 
   list                           the experiments, with what each one is
   train EXPERIMENT [--KNOB ...]  train by name or by the path of your own file
@@ -40,8 +41,9 @@ first steps:
   deeplearn report runs/latest
 
 Errors are one sentence; --debug shows the traceback.
-Exit codes: 0 done, 1 failed, 2 usage, 65 data, 70 diverged, 74 disk, 75 lost another process, 76 stuck, 78 config,
-129 SIGHUP, 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 done, 1 failed, 2 usage, 65 data, 70 diverged, 74 disk,
+75 lost another process, 76 stuck, 78 config, 129 SIGHUP, 130 Ctrl-C,
+143 SIGTERM.
 """
 
 
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         if not words or words[0] in ("-h", "--help", "help"):
-            print(USAGE, end="")
+            print(wrapped(USAGE), end="")
             return 0
         if words[0] == "--version":
             from importlib.metadata import version

@@ -1,7 +1,9 @@
 """Words of a command line into frozen dataclasses."""
 
+import re
 import shutil
 import sys
+import textwrap
 from typing import Any
 
 from deeplearn.errors import UsageError
@@ -14,12 +16,17 @@ def before_jax() -> None:
     runtime.prepare()
 
 
-def parse(form: Any, words: list[str], *, verb: str, about: str, default: Any = None) -> Any:
-    """Words into a dataclass; unknown knobs, wrong types and `--help` end with tyro's explanation (exit 2 and 0)."""
+def parse(form: Any, words: list[str], *, verb: str, about: str, default: Any = None, pairs: bool = False) -> Any:
+    """Words into a dataclass; unknown knobs, wrong types and `--help` end with tyro's explanation (exit 2 and 0).
+
+    Args:
+        pairs: `--no-NAME` beside `--NAME` for a value that a file or a preset may already have turned on or off.
+    """
     import tyro
 
     arguments = {} if default is None else {"default": default}
     style = (tyro.conf.AvoidSubcommands, tyro.conf.PositionalRequiredArgs)
+    style += () if pairs else (tyro.conf.FlagCreatePairsOff,)
     registry = tyro.constructors.ConstructorRegistry()
 
     @registry.primitive_rule
@@ -34,8 +41,17 @@ def parse(form: Any, words: list[str], *, verb: str, about: str, default: Any = 
             str_from_instance=lambda value: [str(value)],
         )
 
+    if {"-h", "--help", "-H", "--help-verbose"} & set(words):  # tyro would wrap none of it.
+        paragraphs = re.sub(r"(?<=\S)\n(?=\S)", " ", about.strip())
+        print(wrapped(paragraphs) + "\n")
     return tyro.cli(
-        form, args=words, prog=f"deeplearn {verb}", description=about, config=style, registry=registry, **arguments
+        form,
+        args=words,
+        prog=f"deeplearn {verb}",
+        description="",
+        config=style,
+        registry=registry,
+        **arguments,
     )
 
 
@@ -57,6 +73,25 @@ def _is_whole(value: Any) -> bool:
 def screen_width() -> int | None:
     """Characters in a line of the terminal; None where the output is no terminal, and may be as wide as it likes."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def wrapped(text: str, width: int | None = None) -> str:
+    """A help text with no line longer than the terminal: words go on below the column that they stand in, a command
+    behind a backslash, as it can be pasted, below what is said about it."""
+    width = width or shutil.get_terminal_size().columns - 1  # Some terminals break a full line.
+    return "\n".join(line if len(line) <= width else _narrower(line, width) for line in text.split("\n"))
+
+
+def _narrower(line: str, width: int) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
+    column = re.match(r"\s*\S.*?\s{2,}(?=\S)", line)
+    if line.lstrip().startswith("deeplearn "):
+        command, _, remark = line.partition("  # ")
+        parts = textwrap.wrap(command, width - 2, subsequent_indent=indent + "    ", break_on_hyphens=False)
+        above = textwrap.wrap(remark, width, initial_indent=indent + "# ", subsequent_indent=indent + "# ")
+        return "\n".join([*above, " \\\n".join(parts)])
+    hang = " " * len(column[0]) if column and len(column[0]) <= width // 2 else indent
+    return textwrap.fill(line, width, subsequent_indent=hang, break_on_hyphens=False, break_long_words=False)
 
 
 def option(words: list[str], name: str) -> tuple[str | None, list[str]]:

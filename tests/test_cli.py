@@ -40,6 +40,29 @@ def test_every_verb_is_a_file_and_every_file_is_in_the_usage():
     assert all(f"\n  {verb} " in USAGE for verb in VERBS)
 
 
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "--help"], ["bench", "--help"], ["sweep", "--help"]], ids=" ".join
+)
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_help_fits_the_terminal_and_loses_no_word(words, width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert main(words) == 0
+    whole = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(words) == 0
+    narrow = capsys.readouterr().out
+    assert max(map(len, narrow.splitlines())) <= max(width, 80)  # Usage lines of 80 are as narrow as they get.
+    assert narrow.replace("\\\n", "").split() == whole.split()
+
+
+def test_a_long_command_can_still_be_pasted():
+    text = "    deeplearn train mine.py --data.path photos --model.width 16  # any size, grey or colour"
+    above, *command = flags.wrapped(text, 50).split("\n")
+    assert above.strip() == "# any size, grey or colour"
+    assert "\n".join(command).replace("\\\n", "").split() == text.partition("#")[0].split()
+    assert max(map(len, command)) <= 50
+
+
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("train", "sweep", "bench")])
 def test_help_of_a_verb_imports_no_jax(verb):
     code = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deeplearn import catalog
 from deeplearn.errors import UsageError
-from deeplearn.flags import before_jax, parse
+from deeplearn.flags import before_jax, parse, wrapped
 
 
 def main(words: list[str]) -> None:
@@ -15,9 +15,10 @@ def main(words: list[str]) -> None:
 
     files = _files()
     if not words or words[0] in ("-h", "--help"):
-        print("usage: deeplearn bench NAME [--quick] [--KNOB ...]    (deeplearn bench NAME --help shows the knobs)\n")
+        print("usage: deeplearn bench NAME [--quick] [--KNOB ...]\n")
         for name, path in files.items():
-            print(f"{name:10} {catalog.summary(path)}")
+            print(wrapped(f"  {name:9}  {catalog.summary(path)}"))
+        print("\ndeeplearn bench NAME --help shows the knobs.")
         return
     if words[0] not in files:
         near = difflib.get_close_matches(words[0], files, n=1)

@@ -13,7 +13,7 @@ def main(words: list[str]) -> None:
 
     @dataclass(frozen=True)
     class Report:
-        runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+        runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN OR FOLDER OF RUNS ...]")]
         """Run folders, or folders that hold some."""
         format: Literal["html", "text", "github", "latex", "results"] = "html"
         """One self-contained page, or the tables as text; results: as Markdown, each under the command that made it."""

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 
 from deeplearn import catalog
 from deeplearn.errors import ConfigError, UsageError, note
-from deeplearn.flags import before_jax, option, parse, screen_width
+from deeplearn.flags import before_jax, option, parse, screen_width, wrapped
 
 USAGE = """\
-usage: deeplearn sweep EXPERIMENT --over KNOB=VALUE,VALUE KNOB=LOW..HIGH [--trials N] [--KNOB VALUE ...]
+usage: deeplearn sweep EXPERIMENT --over KNOB=VALUE,VALUE KNOB=LOW..HIGH
+                                  [--trials N] [--KNOB VALUE ...]
        deeplearn sweep FOLDER [--workers N]          go on with a sweep
 
   deeplearn sweep classification --over optimizer.rate=1e-3,3e-3 model.width=16,32 --steps 300 --seeds 3
@@ -28,7 +29,7 @@ usage: deeplearn sweep EXPERIMENT --over KNOB=VALUE,VALUE KNOB=LOW..HIGH [--tria
 def main(words: list[str]) -> None:
     """Begin a sweep or go on with one, then show the table."""
     if not words or words[0] in ("-h", "--help"):
-        print(USAGE, end="")
+        print(wrapped(USAGE), end="")
         return
     known = (Path(words[0]) / "sweep.json").is_file()
     if not known:
@@ -77,7 +78,9 @@ def _begun(name: str, words: list[str]) -> tuple[Any, Path, Any]:
         *_fields(),
     ]
     about = f"Trials of {recipe.name}, compared on validation data.\n\n{recipe.about}"
-    form = parse(knobs_of(recipe, default(recipe, preset, file), own), rest, verb=f"sweep {name}", about=about)
+    form = parse(
+        knobs_of(recipe, default(recipe, preset, file), own), rest, verb=f"sweep {name}", about=about, pairs=True
+    )
     planned = sweep.plan(
         recipe, shortened(form.knobs), form.over, trials=form.trials, sampler=form.sampler, metric=form.metric
     )

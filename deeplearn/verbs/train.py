@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from deeplearn import catalog, processes
 from deeplearn.errors import DataError, UsageError
-from deeplearn.flags import before_jax, merged, option, parse, screen_width
+from deeplearn.flags import before_jax, merged, option, parse, screen_width, wrapped
 
 if TYPE_CHECKING:
     from deeplearn.experiment import Recipe, Run
+
+USAGE = """\
+usage: deeplearn train EXPERIMENT [--preset NAME] [--config FILE] [--dry-run]
+                                  [--KNOB VALUE ...]
+
+EXPERIMENT is one of the names below or the path of your own file; --help after it shows its knobs.
+"""
 
 
 def main(words: list[str]) -> None:
     """Parse, then train or plan."""
     if not words or words[0] in ("-h", "--help"):
-        from deeplearn.verbs.list import main as listing
+        from deeplearn.verbs.list import listing
 
-        print("usage: deeplearn train EXPERIMENT [--preset NAME] [--config FILE] [--dry-run] [--KNOB VALUE ...]\n")
-        print("EXPERIMENT is one of the names below or the path of your own file; --help after it shows its knobs.\n")
-        listing([])
+        print(wrapped(USAGE) + "\n" + wrapped(listing()))
         return
     name, words = words[0], words[1:]
     catalog.locate(name)  # A wrong name is told before anything heavy is imported.
@@ -31,7 +36,9 @@ def main(words: list[str]) -> None:
     recipe = catalog.load(name)
     preset, rest = option(words, "--preset")
     file, rest = option(rest, "--config")
-    said = parse(form(recipe, default(recipe, preset, file)), rest, verb=f"train {name}", about=_about(recipe))
+    said = parse(
+        form(recipe, default(recipe, preset, file)), rest, verb=f"train {name}", about=_about(recipe), pairs=True
+    )
     if said.dry_run:
         from deeplearn.plan import plan
 
