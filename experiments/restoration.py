@@ -51,12 +51,24 @@ ZOOM = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Run):
-    """Knobs of restoration."""
+class Data(photos.Data):
+    """Which photographs, and what spoilt them: dB after one damage do not compare with dB after another."""
 
     damage: Literal["denoise", "superresolve", "deblur", "inpaint", "colourise"] = "denoise"
     """What is to be undone: white noise, few pixels, a Gaussian blur, square holes, grey."""
-    data: photos.Data = field(default_factory=photos.Data)
+    tested: NotNegative = 25.0
+    """Damage that is tested."""
+    factor: Count = 2
+    """By how much super-resolution multiplies each side."""
+    draws: Count = 1
+    """How often each test photograph is damaged anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Run):
+    """Knobs of restoration."""
+
+    data: Data = field(default_factory=Data)
     model: Name = "pyramid"
     width: Count = 32
     """Channels of the model's finest level."""
@@ -64,12 +76,6 @@ class Config(Run):
     """Least damage that is learnt: deviation of the noise in 255ths or of the blur in pixels, percentage of holes."""
     strongest: NotNegative = 50.0
     """Most damage that is learnt."""
-    tested: NotNegative = 25.0
-    """Damage that is tested."""
-    factor: Count = 2
-    """By how much super-resolution multiplies each side."""
-    draws: Count = 1
-    """How often each test photograph is damaged anew."""
     steps: int = 5000
     batch: int = 16
     optimizer: Optimizer = field(
@@ -81,12 +87,12 @@ def spoilt(config: Config, keys: Array, image: Float[Array, "B H W 3"], strength
     """What is `given` after damage of that strength, each image by its own key, and a `hint` of what is known of it."""
     height, width = image.shape[1:3]
     hint = jnp.zeros((*image.shape[:3], 1))
-    match config.damage:
+    match config.data.damage:
         case "denoise":
             sigma = strength / 255
             return {"given": jax.vmap(degrade.noisy)(keys, image, sigma), "hint": hint + sigma[:, None, None, None]}
         case "superresolve":
-            few = degrade.resized(image, height // config.factor, width // config.factor)
+            few = degrade.resized(image, height // config.data.factor, width // config.data.factor)
             return {"given": degrade.resized(degrade.rounded(few), height, width), "hint": hint}
         case "deblur":  # A camera's noise is left over, without which a blur could be divided out.
             blurred = degrade.blurred(image, strength)
@@ -111,7 +117,7 @@ def task(config: Config, fitted: None = None) -> Task:
 
     def objective(restored: Float[Array, "B H W 3"], batch: Batch) -> tuple[Mean, Mapping[str, Mean]]:
         image = batch["image"].astype(jnp.float32) / 255
-        where = batch["hint"] > 0 if config.damage == "inpaint" else jnp.ones_like(batch["hint"], bool)
+        where = batch["hint"] > 0 if config.data.damage == "inpaint" else jnp.ones_like(batch["hint"], bool)
         # Quadratic up to an error of about 0.01, whose mean decides the PSNR, and linear from there on.
         error = jnp.sqrt((restored - image) ** 2 + 1e-4).mean(-1, keepdims=True)
         psnr = degrade.psnr(restored.clip(0, 1), image, where)
@@ -128,11 +134,11 @@ def task(config: Config, fitted: None = None) -> Task:
 
 def columns(config: Config, image: UInt8[np.ndarray, "N H W 3"], *, blind: bool = True) -> dict[str, np.ndarray]:
     """Photographs to judge on, spoilt once and for all; the strength of noise is measured, or told."""
-    image = np.tile(image, (config.draws, 1, 1, 1))
+    image = np.tile(image, (config.data.draws, 1, 1, 1))
     keys = example_keys(jax.random.key(0), {"index": np.arange(len(image))})
-    strength = np.full(len(image), config.tested, np.float32)
+    strength = np.full(len(image), config.data.tested, np.float32)
     found = jax.jit(partial(spoilt, config))(keys, image.astype(np.float32) / 255, strength)
-    if config.damage == "denoise" and blind:
+    if config.data.damage == "denoise" and blind:
         level = jax.jit(degrade.noise_level)(found["given"])
         found["hint"] = jnp.broadcast_to(level[:, None, None, None], found["hint"].shape)
     return {"image": image} | {name: np.asarray(column) for name, column in found.items()}
@@ -143,8 +149,8 @@ def score(
 ) -> dict[str, float]:
     """The means of all measures over photographs (of pixels in holes where there are any), and each one's PSNR."""
     image = held["image"].astype(np.float32) / 255
-    where = held["hint"] > 0 if config.damage == "inpaint" else None
-    border = config.factor if config.damage == "superresolve" else 0  # There pixels were made up.
+    where = held["hint"] > 0 if config.data.damage == "inpaint" else None
+    border = config.data.factor if config.data.damage == "superresolve" else 0  # There pixels were made up.
     values = degrade.measures(restored, image, where, border)
     values |= {f"psnr {name}": values["psnr"][row :: len(names)] for row, name in enumerate(names)}
     return {name: float(value.mean()) for name, value in values.items()}
@@ -187,7 +193,7 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
         held = columns(config, image)
         restored = eightfold(network(trained))(_inputs(held))
         results[f"{name}/psnr_x8"] = score(config, (), restored, held)["psnr"]
-        if config.damage == "denoise":
+        if config.data.damage == "denoise":
             held = columns(config, image, blind=False)
             results[f"{name}/psnr_told"] = score(config, (), network(trained)(_inputs(held)), held)["psnr"]
     return results
@@ -198,7 +204,7 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
     data = photos.load(config.data, config.batch, config.seed)
     valid = columns(config, data.validation, blind=False)
     found: dict[str, dict[str, float]] = {}
-    for name, settings in restorers(config.damage, config.tested).items():
+    for name, settings in restorers(config.data.damage, config.data.tested).items():
         restore = chosen(settings, valid["given"], valid["hint"], valid["image"] / np.float32(255))
         found[name] = {}
         for test, image in data.test.items():
@@ -210,7 +216,7 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     """Each photograph restored and written beside itself: any size, with its transparency, bits and colour profile."""
-    target = lambda path: Path(path).with_suffix(f".{trained.config.damage}.png")  # noqa: E731
+    target = lambda path: Path(path).with_suffix(f".{trained.config.data.damage}.png")  # noqa: E731
     made, rows = attempted(map(str, pictures_in(inputs)), lambda path: produce(trained, path, target(path)))
     return rows + [row for _, row in made]
 
@@ -220,12 +226,12 @@ def produce(trained: Trained, path: str, target: Path) -> dict[str, Any]:
     if target.suffix != ".png":
         raise UsageError(f"{target}: restored photographs are PNG, which loses nothing; let it end in .png.")
     config, photo, hint, row = trained.config, photofile.read(path), 0.0, {"image": path, "restored": str(target)}
-    match config.damage:
+    match config.data.damage:
         case "denoise":
             hint = float(degrade.noise_level(photo.colour))
             row["noise"] = 255 * hint
         case "superresolve":
-            photo = enlarged(photo, config.factor)
+            photo = enlarged(photo, config.data.factor)
         case "inpaint":
             hint = photofile.holes(path, photo)
             filled = np.asarray(degrade.filled(photo.colour, hint))
@@ -245,7 +251,7 @@ def enlarged(photo: Photo, factor: int) -> Photo:
 
 def figures(trained: Trained, folder: Path) -> None:
     """Test photographs before and after, and for noise of any strength how good they become."""
-    config = replace(trained.config, draws=1)
+    config = replace(trained.config, data=replace(trained.config.data, draws=1))
     data = photos.load(config.data, config.batch, config.seed)
     held, names = columns(config, data.test["test"][:4]), data.names["test"]
     clean, restored = held["image"] / np.float32(255), network(trained)(_inputs(held))
@@ -256,10 +262,11 @@ def figures(trained: Trained, folder: Path) -> None:
         captions += [f"{name}\n{before:.2f} dB", f"restored\n{after:.2f} dB", "original", "error, fourfold"]
         captions += ["a part", "restored", "original"]
     sheet(pictures, folder / "figures" / "restored.png", captions=captions, columns=7)
-    strengths = np.linspace(config.weakest, config.strongest, 7 if config.damage == "denoise" else 0)
+    strengths = np.linspace(config.weakest, config.strongest, 7 if config.data.damage == "denoise" else 0)
     lines: dict[str, list[float]] = {"restored": [], "noisy": []}
     for strength in strengths:
-        held = columns(replace(config, tested=float(strength)), data.test["test"])
+        spoiling = replace(config.data, tested=float(strength))
+        held = columns(replace(config, data=spoiling), data.test["test"])
         for name, image in (("restored", network(trained)(_inputs(held))), ("noisy", held["given"])):
             lines[name].append(float(degrade.psnr(image, held["image"] / np.float32(255)).mean()))
     if len(strengths):
@@ -269,15 +276,15 @@ def figures(trained: Trained, folder: Path) -> None:
 
 PRESETS = {
     "denoise": Config(),
-    "superresolve": Config(damage="superresolve"),
-    "superresolve4": Config(damage="superresolve", factor=4),
-    "deblur": Config(damage="deblur", weakest=0.5, strongest=3.0, tested=2.0),
+    "superresolve": Config(data=Data(damage="superresolve")),
+    "superresolve4": Config(data=Data(damage="superresolve", factor=4)),
+    "deblur": Config(data=Data(damage="deblur", tested=2.0), weakest=0.5, strongest=3.0),
     # 40 holes in a test photograph of 256x256; ten times, since where they fall decides more than who fills them.
-    "inpaint": Config(damage="inpaint", weakest=2.0, strongest=12.0, tested=3.9, draws=10),
-    "colourise": Config(damage="colourise"),
+    "inpaint": Config(data=Data(damage="inpaint", tested=3.9, draws=10), weakest=2.0, strongest=12.0),
+    "colourise": Config(data=Data(damage="colourise")),
     # Zhang et al. (2017), section 4.1: grey images of BSD68 at 25: 29.23 dB (one level), 29.16 (any level).
     "dncnn": Config(
-        model="dncnn", width=64, data=photos.Data(crop=40), batch=128, steps=80_000, optimizer=Optimizer(rate=1e-3)
+        model="dncnn", width=64, data=Data(crop=40), batch=128, steps=80_000, optimizer=Optimizer(rate=1e-3)
     ),
     "restormer-lite": Config(model="restormer", optimizer=Optimizer(rate=1e-3, warmup=100, average=0.998)),
 }
@@ -290,8 +297,8 @@ SMOKE = {
     "strongest": 26.0,
     "optimizer.rate": 1e-2,
     "data.crop": 32,
+    "data.square": 64,
 }
-SMOKE |= {"data.square": 64}
 
 if __name__ == "__main__":
     run_file(__file__)
