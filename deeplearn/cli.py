@@ -2,6 +2,7 @@
 
 import difflib
 import io
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -81,10 +82,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"deeplearn: {plain(error.filename)}: {error.strerror}; --debug shows where.", file=sys.stderr)
         return processes.fail(74)
+    except ModuleNotFoundError as error:
+        if debug or (extra := _extra(error.name or "")) is None:
+            processes.lost()
+            raise
+        print(f"deeplearn: {error.name} is not installed; pip install 'deeplearn[{extra}]'.", file=sys.stderr)
+        return processes.fail(UsageError.exit_code)
     except Exception:
         processes.lost()
         raise
     return 0
+
+
+def _extra(module: str) -> str | None:
+    """The smallest extra that brings a package; None where nothing of ours does."""
+    from importlib.metadata import requires
+
+    name = re.escape(module.partition(".")[0].replace("_", "-"))
+    lines = requires("deeplearn") or ()
+    extras = [found[1] for line in lines if (found := re.fullmatch(rf"{name}\b.*extra == ['\"](\w+)['\"]", line))]
+    return min(extras, key=lambda extra: extra == "all", default=None)
 
 
 VERBS = (

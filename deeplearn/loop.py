@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -63,7 +64,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
         store = stack.enter_context(Store(folder / "checkpoints", keep=run.keep))
         live = stack.enter_context(watched(folder, run.stuck_seconds, _name()))
         stop = stack.enter_context(signals())
-        with stop.at_once(f"before a step was trained; run again with the run folder as --workdir, {folder} or above"):
+        with stop.at_once(f"before a step was trained; {_onward(run.workdir or folder)}"):
             if run.restart:
                 store.clear()
             if jax.process_index() == 0:
@@ -139,7 +140,11 @@ def data_of(experiment: Experiment) -> dict[str, Any]:
 
 
 def _saved(step: int, folder: Path) -> str:
-    return f"after step {step}, checkpoint saved in {folder}; run again with the run folder as --workdir to resume"
+    return f"after step {step}, checkpoint saved in {folder}; {_onward(folder)}"
+
+
+def _onward(folder: Path) -> str:
+    return f"go on with: deeplearn resume {shlex.quote(str(folder))}"
 
 
 def begin(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mesh, store: Store) -> tuple[Running, Running]:

@@ -1,5 +1,6 @@
 """From an experiment to a run folder: seeds, competitor, pictures, result; and a finished run evaluated again."""
 
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ def _train(recipe: Recipe, config: Run, folder: Path, source: bytes | None) -> N
     seconds = spent + time.perf_counter() - start
     if jax.process_index() > 0:
         return  # The first process draws, measures the competitor and writes.
-    with promptly(f"after the training; run again with --workdir {folder} to measure and write the rest"):
+    with promptly(f"after the training; to measure and write the rest: deeplearn resume {shlex.quote(str(folder))}"):
         _write(recipe, config, folder, found, seconds)
 
 

@@ -166,3 +166,12 @@ def test_comparisons_as_json_say_where_the_data_differ(tmp_path, capsys):
     assert found["metrics"]["test/accuracy"]["difference"] == pytest.approx(-0.1)
     assert main(["compare", *map(str, folders)]) == 0
     assert "Not the same data (train)" in capsys.readouterr().out
+
+
+def test_a_package_of_an_extra_that_is_missing_is_named_with_the_extra(monkeypatch, capsys):
+    def main_of(words):
+        raise ModuleNotFoundError("No module named 'sentencepiece'", name="sentencepiece")
+
+    monkeypatch.setattr("deeplearn.verbs.info.main", main_of)
+    assert main(["info"]) == 2
+    assert capsys.readouterr().err == "deeplearn: sentencepiece is not installed; pip install 'deeplearn[text]'.\n"

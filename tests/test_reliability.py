@@ -120,7 +120,8 @@ def test_a_signal_while_the_competitor_is_measured_ends_the_run_at_once(environm
     process.send_signal(sent)
     code, said = finish(process, ANSWER)
     assert code == 128 + sent
-    assert said.startswith(f"deeplearn: stopped by {sent.name} after the training; run again")
+    assert said.startswith(f"deeplearn: stopped by {sent.name} after the training; ")
+    assert f"deeplearn resume {workdir}" in said
     assert "Traceback" not in said
 
 
