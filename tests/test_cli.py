@@ -1,6 +1,7 @@
 """The command line: each verb is a file, help is quick, knobs come from presets, files and flags in that order."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from deeplearn.cli import USAGE, VERBS, main
 from deeplearn.errors import ConfigError, DataError
 from deeplearn.experiment import Recipe, Run
 from deeplearn.optimizer import Optimizer
-from deeplearn.verbs import train
+from deeplearn.verbs import bench, train
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -175,3 +176,8 @@ def test_a_package_of_an_extra_that_is_missing_is_named_with_the_extra(monkeypat
     monkeypatch.setattr("deeplearn.verbs.info.main", main_of)
     assert main(["info"]) == 2
     assert capsys.readouterr().err == "deeplearn: sentencepiece is not installed; pip install 'deeplearn[text]'.\n"
+
+
+def test_every_benchmark_is_named_in_the_help():
+    (line,) = re.findall(r"bench NAME \[--quick\] +(.*(?:\n {33}.*)*)", USAGE)
+    assert set(re.split(r",\s+", line.strip())) == set(bench._files())
