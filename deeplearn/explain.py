@@ -209,7 +209,7 @@ class Maps(NamedTuple):
 def maps(by: Explainer, x: Float[Array, "H W C"], unit: int, *, tolerance: float = 1e-3, most: int = 192) -> Maps:
     """The maps of a picture for a class. Baseline and cover are the mean colour; channels are added, not averaged."""
     logit, slope, baseline = by.logit(unit), by.slope(unit), jnp.zeros_like(x)
-    whole = attribution.completed(logit, slope, x, baseline, tolerance, most, BATCH)
+    whole = attribution.integrated_gradients(logit, slope, x, baseline, tolerance, most, BATCH)
     deviation = NOISE / float(np.mean(by.network.std))
     smooth = attribution.smooth_gradient(slope, x, jax.random.key(0), deviation, batch=BATCH)
     side = -(-x.shape[0] // GRID)

@@ -241,15 +241,6 @@ def describe(purchases: Purchases, cut: np.datetime64, *, stretch: float = 1.0) 
     return np.stack([frequency, last * stretch, first * stretch, spend, items], axis=1)
 
 
-def weekly(purchases: Purchases, cut: np.datetime64, weeks: int) -> Float[np.ndarray, "C W"]:
-    """Spend of every customer in each of the last `weeks` weeks before `cut`, oldest first."""
-    ago = (cut - purchases.day - np.timedelta64(1, "D")) // WEEK
-    keep = (ago >= 0) & (ago < weeks)
-    place = purchases.customer[keep] * weeks + (weeks - 1 - ago[keep])
-    sums = np.bincount(place, purchases.amount[keep], len(purchases.names) * weeks)
-    return np.maximum(sums, 0).reshape(-1, weeks)
-
-
 def read_features(
     path: str | Path, how: Reading | Schema | None = None, *, say: bool = True
 ) -> tuple[list[str], list[str], np.ndarray, Schema]:

@@ -37,27 +37,6 @@ class Integrated(NamedTuple):
     """|sum of the map - (logit of the picture - logit of the baseline)|."""
 
 
-def integrated_gradients(
-    logit: Logit, slope: Slope, x: Picture, baseline: Picture, steps: int = 50, batch: int = 8
-) -> Integrated:
-    """Gradients along the line from the baseline, integrated by Gauss and Legendre (Sundararajan et al., 2017).
-
-    Args:
-        slope: `slopes(logit)`, best compiled.
-        batch: gradients at a time.
-    """
-    nodes, weights = np.polynomial.legendre.leggauss(steps)
-    places, shares = ((nodes + 1) / 2).astype(np.float32), (weights / 2).astype(np.float32)
-    total = jnp.zeros_like(x)
-    for first in range(0, steps, batch):
-        part = slice(first, first + batch)
-        between = baseline[None] + places[part, None, None, None] * (x - baseline)[None]
-        total += jnp.tensordot(shares[part], slope(between), 1)
-    found = total * (x - baseline)
-    ends = logit(jnp.stack([x, baseline]))
-    return Integrated(found, jnp.abs(found.sum() - (ends[0] - ends[1])))
-
-
 class _Piece(NamedTuple):
     """Of the line from the baseline (0) to the picture (1)."""
 
@@ -68,14 +47,17 @@ class _Piece(NamedTuple):
     """Sum of the map - (logit at the end - logit at the start)."""
 
 
-def completed(
+def integrated_gradients(
     logit: Logit, slope: Slope, x: Picture, baseline: Picture, tolerance: float = 1e-3, most: int = 64, batch: int = 8
 ) -> Integrated:
-    """Integrated gradients with the line halved where its pieces are worst, until the gap is a share of the difference.
+    """Gradients along the line from the baseline, integrated (Sundararajan et al., 2017) by Gauss and Legendre in
+    pieces, which are halved where they are worst until the gap is a small share of the difference of the logits.
 
     A network of rectifiers bends so often, and most near the baseline, that more steps of one rule need not help.
 
     Args:
+        slope: `slopes(logit)`, best compiled.
+        tolerance: share of the difference.
         most: pieces at the end, of `batch` / 2 gradients each.
     """
     nodes, weights = np.polynomial.legendre.leggauss(batch // 2)

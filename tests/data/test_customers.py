@@ -61,15 +61,6 @@ def test_nothing_after_the_cut_is_seen():
     assert past.spend().sum() + later.sum() == pytest.approx(shop.of(there).amount.sum())
 
 
-def test_weeks_hold_all_the_spend():
-    shop = random_purchases()
-    start, _, end = customers.halves(shop)
-    weeks = int((end - start) // customers.WEEK) + 1
-    sums = customers.weekly(shop, end, weeks)
-    np.testing.assert_allclose(sums.sum(1), shop.spend())
-    np.testing.assert_allclose(sums[:, -1], shop.between(end - customers.WEEK, end).spend())
-
-
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_the_separator_is_found(tmp_path, separator):
     shop, _ = customers.read_purchases(write(tmp_path, SHOP.replace(";", separator)))

@@ -37,7 +37,7 @@ SLOPE = jax.jit(attribution.slopes(logit))
 def test_gradients_occlusion_and_maps_of_layers_are_captums():
     np.testing.assert_allclose(Net().apply(VARIABLES, X[None], train=False), CAPTUM["logits"], atol=1e-5)
     np.testing.assert_allclose(attribution.gradient(logit, X), CAPTUM["gradient"], atol=1e-5)
-    found = attribution.integrated_gradients(logit, SLOPE, X, jnp.full_like(X, 0.1))
+    found = attribution.integrated_gradients(logit, SLOPE, X, jnp.full_like(X, 0.1), tolerance=1e-5)
     np.testing.assert_allclose(found.map, CAPTUM["ig"], atol=1e-5)
     assert found.gap < 1e-4
     covered = attribution.occlusion(logit, X, size=3, stride=1)
@@ -65,8 +65,8 @@ def test_pieces_are_halved_until_the_sum_is_complete():
         return jax.nn.relu(x.sum((1, 2, 3)) - 0.3 * whole)
 
     slope, empty = attribution.slopes(bent), jnp.zeros_like(x)
-    once = attribution.integrated_gradients(bent, slope, x, empty, steps=2)
-    found = attribution.completed(bent, slope, x, empty, tolerance=1e-2, batch=2)
+    once = attribution.integrated_gradients(bent, slope, x, empty, most=2, batch=2)
+    found = attribution.integrated_gradients(bent, slope, x, empty, tolerance=1e-2, batch=2)
     assert once.gap > 1e-2 * 0.7 * whole > found.gap
     np.testing.assert_allclose(found.map, 0.7 * x, rtol=0.02)
 
