@@ -9,8 +9,8 @@ from deeplearn.record.table import by_experiment, table
 
 ABOUT = """\
 Made by `deeplearn report RUN... --format results`. Mean ± standard deviation over the seeds [95 % interval of the
-mean, Student's]; a value without them is of one seed. Competitors, the rows without seeds and parameters, were measured
-on the same split; the best value of a column is bold."""
+mean, Student's]; a value without them is of one seed. Competitors, which have no seeds and parameters, were measured
+on the same split; the best value of each metric is bold."""
 
 WIDTH = 130
 """Characters of a table's line, all of which a page of documentation shows without scrolling."""
@@ -38,7 +38,9 @@ def results(runs: Sequence[Record]) -> str:
 def _machines(runs: Sequence[Record]) -> str:
     """Where the runs were made, a sentence each kind of machine."""
     known = [dict(facts(run.environment)) for run in runs]
-    shown = ("devices", "processor", "commit")
+    shown = {"devices": None, "processor": None, "commit": 12}  # A commit is told by its first letters.
     return "\n".join(
-        dict.fromkeys("; ".join(own[name] for name in shown if own.get(name)) + "." for own in known if own)
+        dict.fromkeys(
+            "; ".join(own[name][:cut] for name, cut in shown.items() if own.get(name)) + "." for own in known if own
+        )
     )
