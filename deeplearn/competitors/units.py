@@ -12,7 +12,11 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Int
 
+from deeplearn.data.doors.teacher import Lesson
 from deeplearn.errors import DataError
+from deeplearn.methods.prosody import Measured
+from deeplearn.methods.sound import Mel
+from deeplearn.methods.voice import cepstra
 
 MOST = 50
 """Candidates for one unit; the first of the recordings, whose order is random."""
@@ -118,3 +122,15 @@ class Inventory:
             middle = found[len(found) - blend :] * (1 - up) + piece[:blend] * up
             found = np.concatenate([found[: len(found) - blend], middle, piece[blend:]])
         return found
+
+
+def inventories(lessons: Sequence[Lesson], found: Sequence[Measured], mel: Mel) -> dict[str, Inventory]:
+    """The recordings of each speaker, and what was measured of them: nobody speaks with another's pieces."""
+    rows = defaultdict(list)
+    for lesson, own in zip(lessons, found, strict=True):
+        rows[lesson.speaker].append((lesson.sound, lesson.phonemes, np.cumsum(own.duration), cepstra(own.bands)))
+    made = {}
+    for who, own in rows.items():
+        sounds, phonemes, ends, spectra = zip(*own, strict=True)
+        made[who] = Inventory(sounds=sounds, phonemes=phonemes, ends=ends, cepstra=spectra, hop=mel.hop, rate=mel.rate)
+    return made

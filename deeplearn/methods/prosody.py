@@ -49,15 +49,17 @@ class Scales:
     """Most that a prediction can have."""
 
 
-def scales(found: Sequence[Measured], phonemes: Sequence[str], speakers: Sequence[str], mel: Mel, step: int) -> Scales:
-    """Of the training recordings; room for predictions in multiples of `step` frames."""
+def scales(
+    found: Sequence[Measured], phonemes: Sequence[Sequence[str]], speakers: Sequence[str], mel: Mel, step: int
+) -> Scales:
+    """Of recordings with the phonemes and speaker of each; room for predictions in multiples of `step` frames."""
     bands = np.concatenate([own.bands for own in found])
     pitch = np.concatenate([own.pitch for own in found])
     most = int(ROOM * max(len(own.bands) for own in found))
     return Scales(
         sound=mel,
-        phonemes=tuple(phonemes),
-        speakers=tuple(speakers),
+        phonemes=tuple(sorted({name for own in phonemes for name in own})),
+        speakers=tuple(sorted(set(speakers))),
         mean=tuple(bands.mean(0).tolist()),
         deviation=tuple((bands.std(0) + 1e-3).tolist()),
         pitch=_normal(np.log(pitch[pitch > 0])),
@@ -70,12 +72,16 @@ def _normal(values: np.ndarray) -> tuple[float, float]:
     return (float(values.mean()), float(values.std() + 1e-3)) if len(values) else (0.0, 1.0)  # a whisper has no pitch
 
 
-def asked(phonemes: Sequence[Sequence[str]], scale: Scales, longest: int) -> dict[str, np.ndarray]:
-    """What prediction reads: numbers of `phonemes` [N, longest], their `sizes` [N], `speaker` [N], the first one.
+def asked(
+    phonemes: Sequence[Sequence[str]], speakers: Sequence[str], scale: Scales, longest: int
+) -> dict[str, np.ndarray]:
+    """What prediction reads: numbers of `phonemes` [N, longest], their `sizes` [N] and of the `speaker` [N] of each.
 
     Raises:
-        DataError: a phoneme that was never recorded.
+        DataError: a phoneme or a speaker that was never recorded.
     """
+    if strangers := sorted(set(speakers) - set(scale.speakers)):
+        raise DataError(f"{strangers[0]!r} was never recorded; there are {', '.join(scale.speakers)}")
     numbers = {name: number for number, name in enumerate(scale.phonemes)}
     rows = np.zeros((len(phonemes), longest), np.int32)
     for row, names in zip(rows, phonemes, strict=True):
@@ -83,7 +89,8 @@ def asked(phonemes: Sequence[Sequence[str]], scale: Scales, longest: int) -> dic
             raise DataError(f"the voice has never said {' '.join(unknown)}; say it with other words")
         row[: len(names)] = [numbers[name] for name in names]
     sizes = np.array([len(names) for names in phonemes], np.int32)
-    return {"phonemes": rows, "sizes": sizes, "speaker": np.zeros(len(rows), np.int32)}
+    who = np.array([scale.speakers.index(name) for name in speakers], np.int32)
+    return {"phonemes": rows, "sizes": sizes, "speaker": who}
 
 
 def columns(
@@ -95,8 +102,7 @@ def columns(
     longest: int,
 ) -> dict[str, np.ndarray]:
     """What training reads: also `bands` [N, frames, M], and `duration`, `pitch`, `energy` [N, longest]."""
-    rows = asked(phonemes, scale, longest)
-    rows["speaker"] = np.array([scale.speakers.index(name) for name in speakers], np.int32)
+    rows = asked(phonemes, speakers, scale, longest)
     rows["bands"] = np.zeros((len(found), frames, len(scale.mean)), np.float16)
     rows["duration"] = np.zeros((len(found), longest), np.int32)
     rows |= {name: np.zeros((len(found), longest), np.float32) for name in ("pitch", "energy")}

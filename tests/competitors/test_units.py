@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 
-from deeplearn.competitors.units import Inventory
+from deeplearn.competitors.units import Inventory, inventories
+from deeplearn.data.doors.teacher import Lesson
 from deeplearn.errors import DataError
+from deeplearn.methods.prosody import Measured
+from deeplearn.methods.sound import Mel
 
 HOP = 80
+SPEAKERS = [("ann", 100), ("ben", 200)]
 TONE = {name: 2 * np.pi * hertz / 8000 for name, hertz in {"a": 200, "b": 500, "c": 900, "<": 0, ">": 0}.items()}
 
 
@@ -41,3 +45,12 @@ def test_a_new_sentence_is_made_of_the_units_that_hold_its_phonemes(inventory):
 def test_a_phoneme_without_recordings_is_named(inventory):
     with pytest.raises(DataError, match="'x'"):
         inventory.say(list("<xx>"))
+
+
+def test_nobody_speaks_with_another_speakers_pieces():
+    rng, length = np.random.default_rng(0), np.array([8, 8, 8])
+    lessons = [Lesson(np.full(24 * HOP, level, np.int16), "", who, tuple("<a>"), None) for who, level in SPEAKERS]
+    found = [Measured(rng.normal(size=(24, 20)), np.zeros(24), length) for _ in lessons]
+    pieces = inventories(lessons, found, Mel(rate=8000, hop=HOP, bands=20))
+    for who, level in SPEAKERS:
+        np.testing.assert_allclose(pieces[who].say(list("<a>")) * 32768, level)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -126,3 +127,20 @@ def test_a_judge_that_cannot_listen_is_refused_before_anything_is_trained(voice,
     runs.make_run(tmp_path / "run", runs.Config(model="gnmt"), experiment="translation")
     with pytest.raises(ConfigError, match="no run of recognition"):
         recipe.main(replace(voice.config, judge=tmp_path / "run"), None)
+
+
+def test_a_speaker_who_is_not_there_is_refused_before_anything_is_trained(voice):
+    with pytest.raises(ConfigError, match="--speaker ann is not among the speakers"):
+        recipe.experiment(replace(voice.config, speaker="ann"))
+
+
+def test_a_judge_that_has_heard_the_voice_with_another_accent_is_refused(voice, monkeypatch):
+    """Recognition calls the voice m2, synthesis en-us+m2."""
+    knobs = {"data.voices": ("en-us+m2",), "data.sentences": 24, "data.phrases": 0, "data.held": 4}
+    config = with_knobs(recipe.Config(), {**SMALL, **knobs, "durations": "true", "judge": voice.folder})
+    monkeypatch.setattr("deeplearn.trained.recipe_of", lambda folder: (catalog.load("recognition"), None))
+    monkeypatch.setattr(
+        "deeplearn.trained.load", lambda folder: replace(voice, fitted=SimpleNamespace(speakers=("m2",)))
+    )
+    with pytest.raises(ConfigError, match="has heard en-us\\+m2"):
+        recipe.main(config, None)

@@ -15,7 +15,7 @@ FOUND = [
     Measured(RNG.normal(size=(12, 4)), np.array([0, 0] + [120.0] * 5 + [0] * 5), np.array([2, 5, 3, 2])),
     Measured(RNG.normal(size=(9, 4)), np.array([0, 0, 0] + [240.0] * 4 + [0] * 2), np.array([3, 4, 2])),
 ]
-SCALES = prosody.scales(FOUND, ["<", ">", "a", "b"], ["she"], MEL, step=8)
+SCALES = prosody.scales(FOUND, PHONEMES, ["she", "she"], MEL, step=8)
 
 
 def columns(frames: int, longest: int) -> dict[str, np.ndarray]:
@@ -45,7 +45,14 @@ def test_bands_come_back_and_padding_changes_nothing():
 
 def test_a_phoneme_that_was_never_recorded_is_named():
     with pytest.raises(DataError, match="never said zz"):
-        prosody.asked([("<", "zz", ">")], SCALES, 4)
+        prosody.asked([("<", "zz", ">")], ["she"], SCALES, 4)
+
+
+def test_each_text_has_the_speaker_that_was_asked_for_and_a_stranger_is_named():
+    two = prosody.scales(FOUND, PHONEMES, ["she", "he"], MEL, step=8)
+    assert prosody.asked(PHONEMES, ["she", "he"], two, 4)["speaker"].tolist() == [1, 0]
+    with pytest.raises(DataError, match="'it' was never recorded; there are he, she"):
+        prosody.asked(PHONEMES, ["he", "it"], two, 4)
 
 
 def test_errors_of_durations_and_boundaries_are_in_milliseconds():
