@@ -26,6 +26,7 @@ from jaxtyping import Array
 from deeplearn import optimizer, trained
 from deeplearn.cli import run_file
 from deeplearn.competitors.speech import understood
+from deeplearn.competitors.timing import timings
 from deeplearn.competitors.units import inventories
 from deeplearn.data import audio
 from deeplearn.data.buckets import Buckets, bounds
@@ -271,9 +272,7 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
     }
     judge = listener(config, test)
     scored = {name: judged(sounds, test, judge, config) for name, sounds in rows.items()}
-    if true := teacher.told(test.lessons, mel.hop):
-        usual = prosody.medians(train.phonemes, train.found, test.phonemes)
-        scored["usual durations"] = {"duration_error": duration_error(usual, true, mel)}
+    scored |= timings(train.lessons, train.found, test.lessons, judge, mel, config.states)
     return {name: {f"test/{key}": value for key, value in own.items()} for name, own in scored.items()}
 
 

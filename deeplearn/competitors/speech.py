@@ -27,12 +27,24 @@ def installed() -> bool:
     return importlib.util.find_spec("pocketsphinx") is not None
 
 
+def looked(
+    judge: Any, sounds: Sequence[Int[np.ndarray, "_"]], texts: Sequence[str], rate: int
+) -> tuple[dict[str, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """(what `judge`, a trained model of `recognition`, gets of int16 sounds and their texts, what it predicts)."""
+    own = judge.fitted.sound.rate
+    heard = [
+        Utterance(audio.pcm(audio.resampled(x / np.float32(32768), rate, own)), text)
+        for x, text in zip(sounds, texts, strict=True)
+    ]
+    longest = -(-max(len(u.sound) for u in heard) // own) * own
+    rows = columns(heard, judge.fitted.alphabet, longest, max(map(len, texts), default=0) + 1)
+    return rows, judge.predict(rows, batch=32)
+
+
 def ours(judge: Any, sounds: Sequence[Int[np.ndarray, "_"]], rate: int) -> list[str]:
     """What `judge`, a trained model of `recognition`, hears in int16 sounds, by greedy search."""
-    own, letters = judge.fitted.sound.rate, judge.fitted.alphabet
-    heard = [Utterance(audio.pcm(audio.resampled(x / np.float32(32768), rate, own)), "") for x in sounds]
-    longest = -(-max(len(u.sound) for u in heard) // own) * own
-    found = judge.predict(columns(heard, letters, longest, 1), batch=32)
+    letters = judge.fitted.alphabet
+    _, found = looked(judge, sounds, [""] * len(sounds), rate)
     symbols = np.asarray(greedy(*map(jnp.asarray, found))).tolist()
     return ["".join(letters[number - 1] for number in row if number).strip() for row in symbols]
 
