@@ -31,7 +31,7 @@ from deeplearn.competitors.units import inventories
 from deeplearn.data import audio
 from deeplearn.data.buckets import Buckets, bounds
 from deeplearn.data.doors import teacher
-from deeplearn.data.doors.teacher import Data, Lesson, read_aloud
+from deeplearn.data.doors.teacher import Data, Lesson, pausing, read_aloud
 from deeplearn.data.inputs import attempted
 from deeplearn.data.sets import voices
 from deeplearn.data.source import Arrays
@@ -176,17 +176,16 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     longest = max(len(own) for part in parts for own in part.phonemes)
     limits = bounds(lengths, config.shapes, STEP)
 
-    def columns(number: int, rows: Sequence[int], limit: int) -> dict[str, np.ndarray]:
-        part = parts[number]
+    def columns(part: Part, rows: Sequence[int], limit: int) -> dict[str, np.ndarray]:
         said, who, found = ([own[row] for row in rows] for own in (part.phonemes, part.speakers, part.found))
         return prosody.columns(said, who, found, fitted, limit, longest)
 
     place = np.searchsorted(limits, lengths)
-    rows = [columns(0, np.flatnonzero(place == part), limit) for part, limit in enumerate(limits)]
+    rows = [columns(train, np.flatnonzero(place == part), limit) for part, limit in enumerate(limits)]
     source = Buckets(parts=rows, batch=config.batch, seed=config.seed, name=config.data.teacher)
     held = -(-max(len(own.bands) for own in (*valid.found, *test.found)) // STEP) * STEP
     print(f"shapes: training {source.described('bands')}, evaluations {held} frames", file=sys.stderr)
-    sources = [Arrays(columns=columns(n, range(len(parts[n].found)), held), batch=32) for n in (1, 2)]
+    sources = [Arrays(columns=columns(part, range(len(part.found)), held), batch=32) for part in (valid, test)]
     return Experiment(
         task=task(config, fitted),
         fitted=fitted,
@@ -281,7 +280,8 @@ def produce(model: Trained, text: str, path: Path) -> dict[str, Any]:
     if path.suffix != ".wav":
         raise UsageError(f"{path} would hold sound: let it end in .wav.")
     mel = model.fitted.sound
-    (phonemes,) = read_aloud([text], model.config.data.language, mel.rate)
+    (read,) = read_aloud([text], model.config.data.language, mel.rate)
+    phonemes = pausing(read, model.fitted.phonemes)
     (said,) = say(model, [phonemes], [model.config.speaker or model.fitted.speakers[0]])
     audio.write(path, said.samples / max(np.abs(said.samples).max(), 1.0), mel.rate)
     picture(said, phonemes, mel, path.with_suffix(".svg"), text)

@@ -13,6 +13,7 @@ from cases import with_knobs
 from deeplearn import catalog
 from deeplearn.cli import main
 from deeplearn.data import audio
+from deeplearn.data.doors import teacher
 from deeplearn.data.engines import Line, speak
 from deeplearn.data.sets.voices import sentences
 from deeplearn.errors import ConfigError, DataError, UsageError
@@ -80,6 +81,17 @@ def test_several_texts_are_a_file_each_and_the_same_text_the_same_file(predict):
     before = Path(sounds[0]).read_bytes()
     assert predict("press twenty", "--output", "again.wav") == 0
     assert Path("again.wav").read_bytes() == before
+
+
+def test_a_voice_that_was_never_heard_pausing_pauses_as_it_ends_and_begins(predict, voice, capsys):
+    assert teacher.PAUSE not in voice.fitted.phonemes
+    assert predict("press twenty, room two is ready", "--output", "x.wav") == 0
+    assert "t i > < ɹ" in capsys.readouterr().out.replace("ˈ", "")
+
+
+@pytest.mark.parametrize("known", ["<>ab", "<>ab_"])
+def test_a_voice_that_has_paused_pauses_as_it_was_read(known):
+    assert "".join(teacher.pausing("<ab__a>", known)) == ("<ab__a>" if "_" in known else "<ab><a>")
 
 
 def test_a_text_without_words_is_named_and_the_others_are_spoken(predict, capsys):

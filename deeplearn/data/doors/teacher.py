@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -140,6 +141,17 @@ def phonemes(spoken: Spoken) -> tuple[str, ...]:
     while names and names[-1] == PAUSE:
         names.pop()
     return (BEGIN, *names, END)
+
+
+def pausing(names: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
+    """The phonemes of a text for a voice that has said the `known` ones.
+
+    One that never paused, since none of its recordings is of more than one phrase, pauses as it ends and begins.
+    """
+    if PAUSE in known:
+        return tuple(names)
+    runs = [(name, len(list(run))) for name, run in groupby(names)]
+    return tuple(own for name, count in runs for own in ((END, BEGIN) if name == PAUSE else (name,) * count))
 
 
 def read_aloud(texts: Sequence[str], language: str, rate: int) -> list[tuple[str, ...]]:
