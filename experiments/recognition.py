@@ -26,7 +26,7 @@ from jaxtyping import Array
 from deeplearn import optimizer
 from deeplearn.cli import run_file
 from deeplearn.competitors import speech as listeners
-from deeplearn.data import audio
+from deeplearn.data import audio, recordings
 from deeplearn.data.doors.speech import Data, load
 from deeplearn.data.inputs import attempted, expanded
 from deeplearn.data.source import Arrays
@@ -210,6 +210,8 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
 
 def listen(trained: Trained, samples: np.ndarray) -> list[Word]:
     """The words of a recording of any length at the model's rate, found by the beam search."""
+    if np.abs(samples).max(initial=0.0) < recordings.SILENT:
+        return []  # the network would guess what is most often said
     config, mel, letters = trained.config, trained.fitted.sound, trained.fitted.alphabet
     count, frames = len(samples), sound.frames(len(samples), mel)
     wave = np.zeros((1, -(-count // BLOCK) * BLOCK), np.float32)  # few lengths, few compilations
