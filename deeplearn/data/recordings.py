@@ -37,6 +37,8 @@ class Entry(NamedTuple):
     accent: str
     part: str
     """train, valid, test, or empty where the table does not say."""
+    written: str
+    """The text as it stands in the table."""
 
 
 class Recorded(NamedTuple):
@@ -111,7 +113,7 @@ def heard(entries: Sequence[Entry], rate: int, longest: float) -> Recorded:
         if own < rate:
             odd.setdefault(f"recorded at {own} Hz: they hold nothing above {own // 2}", []).append(entry.file.name)
         sound = audio.pcm(audio.resampled(samples, own, rate))
-        found.utterances.append(Utterance(sound, entry.text, entry.speaker, entry.accent))
+        found.utterances.append(Utterance(sound, entry.text, entry.speaker, entry.accent, entry.written))
         found.parts.append(entry.part)
     found.findings.extend(f"{len(names)} recordings are {what}, such as {names[0]}" for what, names in odd.items())
     return found
@@ -162,7 +164,7 @@ def _entry(root: Path, row: Iterable[str | None], where: Callable[[], str]) -> E
         raise DataError(f"{where()} names {file}, which is no file: correct the name")
     if part and part not in PARTS:
         raise DataError(f"{where()}: split is {part!r}; write {', '.join(PARTS)}")
-    return Entry(file, words, speaker, accent, part)
+    return Entry(file, words, speaker, accent, part, text)
 
 
 def _parts(utterances: Sequence[Utterance], seed: int) -> np.ndarray:

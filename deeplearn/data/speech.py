@@ -25,6 +25,8 @@ class Utterance(NamedTuple):
     """Whose voice it is; empty where nobody says."""
     accent: str = ""
     """How the speaker pronounces."""
+    written: str = ""
+    """The text with its commas and capitals, for who reads it aloud; empty where there is no other than `text`."""
 
 
 @dataclass(frozen=True, kw_only=True)

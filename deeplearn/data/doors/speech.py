@@ -134,5 +134,6 @@ def _records(name: str, split: str, rate: int, longest: float) -> list[Utterance
         if text.startswith("_") or len(sound) > longest * own:  # _unknown_ and _silence_ are no words
             continue
         samples = audio.resampled(sound.astype(np.float32) / 32768, own, rate)
-        found.append(Utterance(audio.pcm(samples), normalised(text), str(record.get("speaker_id", ""))))
+        speaker = str(record.get("speaker_id", ""))
+        found.append(Utterance(audio.pcm(samples), normalised(text), speaker, written=text))
     return found

@@ -14,7 +14,7 @@ from deeplearn.data import recordings
 from deeplearn.data.doors import speech
 from deeplearn.data.engines import Line, Spoken, speak
 from deeplearn.data.sets import voices
-from deeplearn.data.speech import Corpus, normalised
+from deeplearn.data.speech import Corpus, Utterance, normalised
 from deeplearn.errors import DataError
 from deeplearn.knobs import Amount, Count, Positive
 
@@ -130,8 +130,7 @@ def load(data: Data, rate: int, seed: int) -> Lessons:
         _different("test", data.held, 2),
     ]
     if data.teacher == "hibari":
-        sides = ([(u.sound, u.text, u.speaker) for u in voices.hibari(part, rate)] for part in texts)
-        return Lessons(*(_with_phonemes(side, data, rate) for side in sides))
+        return Lessons(*(_with_phonemes(voices.hibari(part, rate), data, rate) for part in texts))
     return Lessons(*(_by_espeak(part, data, rate) for part in texts))
 
 
@@ -188,9 +187,9 @@ def _read(corpus: Corpus, data: Data, rate: int) -> Lessons:
             f"{corpus.name}: {min(strange)} speaks in validation or test only, and a voice cannot be learnt without "
             "hearing it: name the part of each recording in a column split of transcripts.csv"
         )
-    return Lessons(*(_with_phonemes([(u.sound, u.text, u.speaker) for u in side], data, rate) for side in sides))
+    return Lessons(*(_with_phonemes(side, data, rate) for side in sides))
 
 
-def _with_phonemes(rows: Sequence[tuple[np.ndarray, str, str]], data: Data, rate: int) -> list[Lesson]:
-    names = read_aloud([text for _, text, _ in rows], data.language, rate)
-    return [Lesson(sound, text, who, own, None) for (sound, text, who), own in zip(rows, names, strict=True)]
+def _with_phonemes(part: Sequence[Utterance], data: Data, rate: int) -> list[Lesson]:
+    names = read_aloud([u.written or u.text for u in part], data.language, rate)
+    return [Lesson(u.sound, u.text, u.speaker, own, None) for u, own in zip(part, names, strict=True)]
