@@ -8,6 +8,7 @@ together, which is what machines said before (Hunt & Black, 1996).
 Expected: boundaries of phonemes 15 ms off, and as few words misheard as of the copies, in 12 minutes on one core.
     deeplearn train synthesis --judge runs/a-run-of-recognition
     deeplearn train synthesis --durations true          # espeak's own, for comparison
+    deeplearn train synthesis --preset voices           # three voices in one model; --speaker en-us+grandma predicts
     deeplearn predict runs/latest "Book a garden room for two nights." --output hello.wav    # and hello.svg
 """
 
