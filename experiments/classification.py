@@ -26,6 +26,7 @@ from jaxtyping import Array, Float
 
 from deeplearn.cli import run_file
 from deeplearn.competitors.images import classifiers, compete
+from deeplearn.competitors.search import effort
 from deeplearn.data.augment import Augment, augmentation
 from deeplearn.data.doors import images
 from deeplearn.data.doors.images import Pixels, scaled, values
@@ -131,7 +132,8 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
     seeds = range(config.seed, config.seed + config.seeds) if config.data.shuffled else [config.seed]
     parts = [images.compared(config.data, seed) for seed in seeds]
     scores = {
-        name: [compete(name, one, part, choose=config.choose) for part in parts] for name, one in classifiers().items()
+        name: [compete(name, one, part, choose=config.choose, effort=effort(config.steps)) for part in parts]
+        for name, one in classifiers().items()
     }
     return {name: {f"{held_out(config)}/accuracy": float(np.mean(own))} for name, own in scores.items()}
 

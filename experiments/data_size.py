@@ -14,6 +14,7 @@ import numpy as np
 from deeplearn import catalog
 from deeplearn.cli import run_file
 from deeplearn.competitors.images import classifiers, compete
+from deeplearn.competitors.search import effort
 from deeplearn.data.doors import images
 from deeplearn.data.doors.images import Pixels
 from deeplearn.experiment import Experiment
@@ -68,7 +69,9 @@ def baseline(config: Config) -> dict[str, dict[str, float]]:
     scores = {}
     for size in sorted(config.sizes):
         own = splits._replace(train=images.training_part(at(config, size).data, splits, config.seed))
-        scores[f"{accuracy(config)} at {size}"] = compete("RBF-SVM", one, own, choose=config.choose, refit=False)
+        scores[f"{accuracy(config)} at {size}"] = compete(
+            "RBF-SVM", one, own, choose=config.choose, refit=False, effort=effort(config.steps)
+        )
     return {"RBF-SVM": scores}
 
 

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 from deeplearn import catalog, optimizer
 from deeplearn.cli import run_file
 from deeplearn.competitors import prices as competitors
+from deeplearn.competitors.search import effort
 from deeplearn.data.csvtable import Table, read_like, take
 from deeplearn.data.doors import prices as door
 from deeplearn.data.doors.prices import Data, Fitted, Part, Problem, copies, inner, load, parts, seen
@@ -274,7 +275,7 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
     problem = load(config.data, say=False)
     calibration, final = parts(problem, config.data)
     tests = calibration if config.data.folds else [final]
-    trials = inner(tests[0]) if config.data.folds else calibration[:1]
+    trials = [competitors.judged(part) for part in (inner(tests[0]) if config.data.folds else calibration[:1])]
     # As the literature judges houses, and rooms.
     measure = "log_rmse" if config.data.folds and problem.price.min() > 0 else "mae"
     losses = ("squared_error",) if measure == "log_rmse" else competitors.LOSSES
@@ -282,7 +283,7 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
     fits = {"logarithm": partial(fitted_on, config), "straight": partial(fitted_on, replace(config, log=False))}
     scales = competitors.posings(problem, fits, trials, tests)
     loss = lambda price: scored(problem, chosen, price)[measure]  # noqa: E731
-    found = competitors.compared(scales, loss, losses)
+    found = competitors.compared(scales, loss, losses, effort(config.steps))
     return {
         name: {f"test/{measure}": value for measure, value in scored(problem, rows, price).items()}
         for name, price in found.items()

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from deeplearn.competitors.search import Setting, Space, between, one_thread, search, whole
+from deeplearn.competitors.search import Setting, Space, between, drawn, one_thread, search, whole
 from deeplearn.data.csvtable import take
 from deeplearn.data.doors.prices import Fitted, Part, Problem, seen
 from deeplearn.data.tabular import encode
@@ -21,7 +21,9 @@ from deeplearn.data.tabular import encode
 MOST_LEVELS = 255
 """Positions of a category that scikit-learn's boosted trees can take; those of larger ones count as numbers."""
 SEARCHED = 20_000
-"""Rows that settings are compared on at most."""
+"""Rows that a competitor learns from, and is judged on, at most while settings are compared."""
+CELLS = 4e7
+"""Rows times columns that trees and ridge regression learn from at most: four minutes of a thousand trees."""
 KERNEL_WORK = 3e9
 """Rows squared times columns that the support-vector machine learns from at most: about half a minute."""
 KERNEL_SEARCH = 1e8
@@ -120,7 +122,10 @@ def posings(
 
 
 def compared(
-    scales: Mapping[str, Posing], loss: Callable[[np.ndarray], float], losses: Sequence[str] = LOSSES
+    scales: Mapping[str, Posing],
+    loss: Callable[[np.ndarray], float],
+    losses: Sequence[str] = LOSSES,
+    effort: float = 1.0,
 ) -> dict[str, np.ndarray]:
     """Competitor -> its prices of the held rows of all tests, in the setting whose prices of all trials lose least.
 
@@ -128,18 +133,25 @@ def compared(
         scales: of the prices, of which every setting takes one; the first is the usual.
         loss: of the prices of the held rows of all trials.
         losses: what trees may make small: squared errors alone where the loss is their mean.
+        effort: share of the search and of the work to spend, of what a whole run does.
     """
 
-    def priced(one: Competitor, setting: Setting, lessons: Sequence[Posed], few: bool) -> np.ndarray:
+    def priced(one: Competitor, setting: Setting, lessons: Sequence[Posed], rows: Choice) -> np.ndarray:
         own = {key: value for key, value in setting.items() if key != "scale"}
-        return np.concatenate([meant(predicted(one, own, lesson, few=few)) for lesson, meant in lessons])
+        return np.concatenate([meant(predicted(one, own, lesson, rows(lesson))) for lesson, meant in lessons])
 
     found = {}
     for name, one in competitors(losses).items():
-        tried = lambda s, one=one: loss(priced(one, s, scales[s["scale"]].trials, few=True))  # noqa: E731
-        best = search(name, _scaled(one.space, [*scales]), tried).setting
-        found[name] = priced(one, best, scales[best["scale"]].tests, few=False)
+        tried = lambda s, one=one: loss(priced(one, s, scales[s["scale"]].trials, partial(_few, one)))  # noqa: E731
+        best = search(name, _scaled(one.space, [*scales]), tried, effort=effort).setting
+        learnt = lambda lesson, one=one, name=name: drawn(name, len(lesson.x), _most(one, lesson, effort))  # noqa: E731
+        found[name] = priced(one, best, scales[best["scale"]].tests, learnt)
     return found
+
+
+def judged(part: Part) -> Part:
+    """The part with no more held rows than settings are judged on."""
+    return Part(part.train, np.sort(np.random.default_rng(0).permutation(part.held)[:SEARCHED]))
 
 
 def _scaled(space: Space, scales: Sequence[str]) -> Space:
@@ -148,13 +160,27 @@ def _scaled(space: Space, scales: Sequence[str]) -> Space:
     return Space(usual, lambda rng: {**space.draw(rng), "scale": str(rng.choice(scales))})
 
 
-def predicted(one: Competitor, setting: Setting, lesson: Lesson, *, few: bool = False) -> Float[np.ndarray, "M"]:
-    """Values for the held rows; learnt from a random part of the others where all would take too long."""
-    most = SEARCHED if few else len(lesson.x)
-    if one.kernel:
-        work = KERNEL_SEARCH if few else KERNEL_WORK
-        most = min(most, int((work / sum((lesson.numbers, *lesson.cardinalities))) ** 0.5))
-    rows = np.random.default_rng(0).permutation(len(lesson.x))[:most]
+Choice = Callable[[Lesson], Int[np.ndarray, "R"]]
+"""Which rows of a lesson to learn from."""
+
+
+def _few(one: Competitor, lesson: Lesson) -> Int[np.ndarray, "R"]:
+    """Rows to learn from while settings are compared."""
+    most = min(SEARCHED, _kernel_rows(lesson, KERNEL_SEARCH)) if one.kernel else SEARCHED
+    return np.random.default_rng(0).permutation(len(lesson.x))[:most]
+
+
+def _most(one: Competitor, lesson: Lesson, effort: float) -> int:
+    """Rows to learn from in the setting that was found."""
+    return _kernel_rows(lesson, effort * KERNEL_WORK) if one.kernel else int(effort * CELLS / lesson.x.shape[1])
+
+
+def _kernel_rows(lesson: Lesson, work: float) -> int:
+    return int((work / sum((lesson.numbers, *lesson.cardinalities))) ** 0.5)
+
+
+def predicted(one: Competitor, setting: Setting, lesson: Lesson, rows: Int[np.ndarray, "R"]) -> Float[np.ndarray, "M"]:
+    """Values for the held rows, learnt from these."""
     with one_thread():
         model = one.make(setting, lesson)
         model.fit(lesson.x[rows], lesson.target[rows])

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from deeplearn.errors import note
 
@@ -18,6 +19,8 @@ SETTINGS = 32
 """Settings to try, the usual ones first."""
 SECONDS = 60.0
 """CPU seconds after which no other setting is begun, so that competitors do not decide how long a run takes."""
+EARNEST = 100
+"""Training steps from which on a network is no mere try, and its competitors get their whole budget."""
 
 Setting = Mapping[str, Any]
 
@@ -42,6 +45,11 @@ class Searched(NamedTuple):
     """Of CPU time."""
 
 
+def effort(steps: int) -> float:
+    """The share of their budgets that competitors may spend beside a network of so many training steps."""
+    return min(1.0, steps / EARNEST)
+
+
 def search(
     name: str,
     space: Space,
@@ -49,25 +57,51 @@ def search(
     *,
     settings: int = SETTINGS,
     seconds: float = SECONDS,
+    effort: float = 1.0,
     seed: int = 0,
 ) -> Searched:
-    """The setting with the least loss on the inner split, the first of equals; what it took goes to standard error."""
+    """The setting with the least loss on the inner split, the first of equals; what it took goes to standard error.
+
+    Args:
+        name: of the competitor.
+        space: its settings.
+        loss: of one of them.
+        settings: to try at most.
+        seconds: of CPU time, after which none is begun.
+        effort: share of both to spend.
+        seed: draws the settings.
+    """
+    settings, seconds = max(1, round(effort * settings)), effort * seconds
     rng, began = np.random.default_rng(seed), time.process_time()
-    losses, drawn = [], [space.usual, *(space.draw(rng) for _ in range(settings - 1))]
+    losses, tried = [], [space.usual, *(space.draw(rng) for _ in range(settings - 1))]
     with one_thread():
-        for setting in drawn:
+        for setting in tried:
             if losses and time.process_time() - began > seconds:
                 break
             losses.append(float(loss(setting)))
-            if sys.stderr.isatty():
-                spent = f"{time.process_time() - began:.0f} of {seconds:.0f} s"
-                print(f"{name}: {len(losses)} of {settings} settings, {spent}", end="\r", file=sys.stderr, flush=True)
+            spent = f"{time.process_time() - began:.0f} of {seconds:.0f} s"
+            progress(f"{name}: {len(losses)} of {settings} settings, {spent}")
     best, spent = int(np.nanargmin(losses)), time.process_time() - began
     short = f" of {settings}, for want of time" if len(losses) < settings else ""
-    words = (f"{key} {f'{value:.3g}' if isinstance(value, float) else value}" for key, value in drawn[best].items())
+    short += f" ({effort:.0%} of the usual effort, for a try of few steps)" if effort < 1 else ""
+    words = (f"{key} {f'{value:.3g}' if isinstance(value, float) else value}" for key, value in tried[best].items())
     cost = f"{len(losses)} settings{short} on the inner split in {spent:.0f} CPU seconds"
     note(f"{name}: the best of {cost}: {', '.join(words)}")
-    return Searched(drawn[best], losses[best], len(losses), spent)
+    return Searched(tried[best], losses[best], len(losses), spent)
+
+
+def progress(message: str) -> None:
+    """A line on the terminal that the next one replaces."""
+    if sys.stderr.isatty():
+        print(f"{message:79}", end="\r", file=sys.stderr, flush=True)
+
+
+def drawn(name: str, size: int, most: int, what: str = "rows") -> Int[np.ndarray, "M"]:
+    """Numbers of the rows that a competitor learns from, in random order: all, or at most so many, which is said."""
+    if most < size:
+        note(f"{name}: learns from {most:,} of {size:,} {what}, drawn at random; all would take it too long")
+    progress(f"{name}: learns from {min(most, size):,} {what} in the setting that was found")
+    return np.random.default_rng(0).permutation(size)[:most]
 
 
 def between(rng: np.random.Generator, low: float, high: float) -> float:

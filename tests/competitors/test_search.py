@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from deeplearn.competitors.search import Space, between, search, whole
+from deeplearn.competitors.search import Space, between, drawn, effort, search, whole
 
 SPACE = Space({"x": 5.0}, lambda rng: {"x": between(rng, 0.1, 10)})
 
@@ -47,3 +47,17 @@ def test_draws_stay_between_their_ends():
     drawn = [whole(rng, 4, 48) for _ in range(500)]
     assert min(drawn) >= 4 and max(drawn) <= 48
     assert np.median(drawn) == pytest.approx(np.sqrt(4 * 48), rel=0.2)
+
+
+def test_a_try_of_few_steps_does_not_wait_for_its_competitor(capsys):
+    assert effort(100) == effort(5000) == 1.0
+    seen = []
+    search("curve", SPACE, lambda s: seen.append(s) or s["x"], effort=effort(5))
+    assert [s["x"] for s in seen][:1] == [5.0] and len(seen) == 2  # the usual one is always among them
+    assert "5% of the usual effort" in capsys.readouterr().err
+
+
+def test_rows_that_are_left_out_are_said(capsys):
+    assert sorted(drawn("trees", 10, 40)) == list(range(10)) and not capsys.readouterr().err
+    assert len(set(drawn("trees", 1000, 40))) == 40
+    assert "trees: learns from 40 of 1,000 rows" in capsys.readouterr().err
