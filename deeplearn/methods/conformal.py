@@ -75,17 +75,32 @@ def crossed(
     K folds the truth is held with probability at least 2 coverage - 1 - sqrt(2 / N) (their theorem 4; Gupta et al.,
     2022, for intervals), and about `coverage` in practice.
     """
-    every, model = np.concatenate(scores), np.repeat(np.arange(len(scores)), [len(own) for own in scores])
-    rank = _rank(len(every), coverage)
-    if rank > len(every):
-        return np.full(low.shape[1], -np.inf), np.full(low.shape[1], np.inf)
-    ends = np.empty((2, low.shape[1]))
-    for start in range(0, low.shape[1], 256):  # [N, M] as a whole may not fit
-        part = slice(start, start + 256)
-        below, above = widened(low[model, part], high[model, part], every[:, None])
-        ends[0, part] = -np.partition(-below, rank - 1, axis=0)[rank - 1]
-        ends[1, part] = np.partition(above, rank - 1, axis=0)[rank - 1]
-    return ends[0], ends[1]
+    rank, width = _rank(sum(map(len, scores)), coverage), high - low
+    return -_ordered(-low, width, scores, rank), _ordered(high, width, scores, rank)
+
+
+def _ordered(
+    end: Float[np.ndarray, "K M"],
+    width: Float[np.ndarray, "K M"],
+    scores: Sequence[Float[np.ndarray, "N_k"]],
+    rank: int,
+) -> Float[np.ndarray, "M"]:
+    """The rank-th smallest of end[k] + s * width[k] over the scores s of all k; infinite where they are too few.
+
+    By bisection to the last bits: to write down all N * M of them takes hours for tables of a million rows.
+    """
+    known = [np.sort(own[np.isfinite(own)]) for own in scores]
+    if rank > sum(map(len, known)):
+        return np.full(end.shape[1], np.inf)
+    each = [(e, np.maximum(w, np.finfo(w.dtype).tiny), own) for e, w, own in zip(end, width, known, strict=True)]
+    each = [(e, w, own) for e, w, own in each if len(own)]
+    below = np.min([e + own[0] * w for e, w, own in each], axis=0)
+    found = np.max([e + own[-1] * w for e, w, own in each], axis=0)
+    for _ in range(64):
+        middle = (below + found) / 2
+        enough = sum(np.searchsorted(own, (middle - e) / w, "right") for e, w, own in each) >= rank
+        below, found = np.where(enough, below, middle), np.where(enough, middle, found)
+    return found
 
 
 def bounded(

@@ -1,6 +1,7 @@
 """Conformal intervals: the promise holds on exchangeable data, whatever the model's own interval is worth."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -77,3 +78,23 @@ def test_models_of_folds_keep_the_promise_on_new_examples():
         cheated.append(covered(truth, *widened(new @ seen - 0.5, new @ seen + 0.5, own)).mean())
     assert np.mean(rates) > 0.9
     assert np.mean(cheated) < 0.8  # a model that has seen its calibration examples promises too much
+
+
+def test_crossing_many_scores_takes_no_place_for_each_pair():
+    """30,000 scores and as many examples: all ends at once would be 7 GB a side."""
+    rng = np.random.default_rng(5)
+    scores, low = [rng.normal(size=15_000) for _ in range(2)], rng.normal(size=(2, 30_000))
+    high = low + rng.uniform(1, 2, low.shape)
+    tracemalloc.start()
+    found = crossed(low, high, scores, 0.9)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**26
+    every = np.concatenate([high[k, 7] + scores[k] * (high[k, 7] - low[k, 7]) for k in range(2)])
+    assert found[1][7] == pytest.approx(np.sort(every)[math.ceil(0.9 * 30_001) - 1])
+
+
+def test_unbounded_scores_give_unbounded_ends():
+    low, high = np.zeros((1, 3)), np.ones((1, 3))
+    assert np.isinf(crossed(low, high, [np.r_[np.zeros(8), np.inf, np.nan]], 0.9)).all()
+    assert np.isfinite(crossed(low, high, [np.r_[np.zeros(18), np.inf]], 0.9)).all()
