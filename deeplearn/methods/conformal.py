@@ -94,8 +94,10 @@ def _ordered(
         return np.full(end.shape[1], np.inf)
     each = [(e, np.maximum(w, np.finfo(w.dtype).tiny), own) for e, w, own in zip(end, width, known, strict=True)]
     each = [(e, w, own) for e, w, own in each if len(own)]
-    below = np.min([e + own[0] * w for e, w, own in each], axis=0)
-    found = np.max([e + own[-1] * w for e, w, own in each], axis=0)
+    # Each model's own score of that rank: what is sought lies between the least and the largest of these ends.
+    share = rank / sum(map(len, known))
+    below = np.min([e + own[max(math.floor(share * len(own)) - 1, 0)] * w for e, w, own in each], axis=0)
+    found = np.max([e + own[min(math.ceil(share * len(own)), len(own) - 1)] * w for e, w, own in each], axis=0)
     for _ in range(64):
         middle = (below + found) / 2
         enough = sum(np.searchsorted(own, (middle - e) / w, "right") for e, w, own in each) >= rank

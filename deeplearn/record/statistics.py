@@ -71,6 +71,11 @@ def difference_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, 
     return difference, difference - half, difference + half
 
 
+BUNDLES = 4000
+"""Groups that are drawn at most; of more, bundles of as many drawn at random are. Their means vary by the bundle's root
+less, so that the interval is the same but for a hundredth, and takes seconds instead of minutes."""
+
+
 def paired_bootstrap(
     a: Shaped[np.ndarray, "N"],
     b: Shaped[np.ndarray, "N"],
@@ -92,16 +97,25 @@ def paired_bootstrap(
     gaps = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     place = np.arange(len(gaps)) if groups is None else np.unique(groups, return_inverse=True)[1]
     # A resample is how often each distinct group is drawn: three numbers where single answers are right or wrong.
-    kinds, counts = np.unique(np.stack([np.bincount(place, gaps), np.bincount(place)]), axis=1, return_counts=True)
+    kinds, counts = _kinds(gaps, place)
+    rng = np.random.default_rng(seed)
+    if len(counts) > BUNDLES:
+        kinds, counts = _kinds(gaps, (rng.permutation(place.max() + 1) % BUNDLES)[place])
     totals, sizes = kinds
     share = counts / counts.sum()
-    rng = np.random.default_rng(seed)
     chunk = max(1, 10_000_000 // len(counts))  # 80 MB of counts at a time.
     drawn = (
         rng.multinomial(counts.sum(), share, size=min(chunk, resamples - start)) for start in range(0, resamples, chunk)
     )
     means = np.concatenate([(times @ totals) / (times @ sizes) for times in drawn])
     return _compared(float(gaps.mean()), means)
+
+
+def _kinds(
+    gaps: Float[np.ndarray, "N"], place: Int[np.ndarray, "N"]
+) -> tuple[Float[np.ndarray, "2 G"], Int[np.ndarray, "G"]]:
+    """The sum of the gaps in a group and its size, as distinct pairs [2, G]; and how many groups have each."""
+    return np.unique(np.stack([np.bincount(place, gaps), np.bincount(place)]), axis=1, return_counts=True)
 
 
 def bootstrap(

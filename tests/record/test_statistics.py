@@ -128,3 +128,13 @@ def test_a_bootstrap_draws_within_strata() -> None:
     np.testing.assert_array_equal(times[:, :3].sum(1), 3)
     np.testing.assert_array_equal(times[:, 3:].sum(1), 5)
     assert isinstance(found, Drawn) and np.ptp(found.draws) == 0
+
+
+@pytest.mark.parametrize("each", [1, 5])
+def test_the_interval_of_many_examples_is_that_of_their_mean(each):
+    """Of 40,000 groups of one or five examples that are alike: drawn in bundles, with the deviation of the mean."""
+    gaps = np.repeat(np.random.default_rng(0).normal(0.02, 1, 40_000), each)
+    found = paired_bootstrap(gaps, np.zeros(len(gaps)), 0, 2000, np.repeat(np.arange(40_000), each))
+    half = 1.96 * gaps.std() / np.sqrt(40_000)
+    assert found.difference == pytest.approx(gaps.mean())
+    assert (found.low, found.high) == pytest.approx((gaps.mean() - half, gaps.mean() + half), abs=0.06 * half)
