@@ -183,8 +183,8 @@ def read(
 ) -> tuple[int, dict[str, jax.Array]] | None:
     """(step, path -> array on the default device) of the newest checkpoint that verifies; None where there is none.
 
-    Only what prediction needs is read: step, params/, extra/ and the averages that an optimizer keeps. Nothing on disk
-    is changed, so a training may be at work there.
+    Only what evaluation uses is read: step, extra/, and params/ or the averages that an optimizer keeps of them.
+    Nothing on disk is changed, so a training may be at work there.
 
     Args:
         shapes: the "params/..." and "extra/..." of the model that is to take them, compared before memory is taken.
@@ -212,39 +212,54 @@ def read(
     raise StorageError(f"the checkpoints in {folder} change faster than they can be read; try again.")
 
 
+def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """path -> shape of what `read` would read of the newest checkpoint; no number of it is read."""
+    with _alone() as orbax:
+        saved = _saved(orbax, folder.absolute() / str(sealed.steps(folder)[-1]))
+    return {name: tuple(saved[there].shape) for name, there in _used(saved).items()}
+
+
 def _arrays(path: Path, shapes: Mapping[str, jax.ShapeDtypeStruct] | None, seeds: int) -> dict[str, jax.Array]:
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    me = jax.process_index()  # One process reads; Orbax would have it wait for the others.
+    with _alone() as orbax:
+        saved = _saved(orbax, path)
+        used = _used(saved)
+        if shapes is not None:
+            together = len(saved[used["step"]].shape) == 1
+            leaves = {"step": jax.ShapeDtypeStruct((), np.int32), **shapes}
+            if together:
+                leaves = {name: leaf.update(shape=(seeds, *leaf.shape)) for name, leaf in leaves.items()}
+            _compare({name: saved[there] for name, there in used.items()}, leaves, path)
+        size = sum(math.prod(saved[there].shape) * saved[there].dtype.itemsize for there in used.values())
+        if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+            raise ConfigError(f"{path} would take {size / 2**30:,.0f} GiB of memory, more than this machine has.")
+        target = {
+            there: jax.ShapeDtypeStruct(saved[there].shape, saved[there].dtype, sharding=here)
+            for there in used.values()
+        }
+        how = ocp.checkpoint_utils.construct_restore_args(target)
+        found = orbax.restore(path, args=ocp.args.PyTreeRestore(target, how, partial_restore=True))
+    return {name: found[there] for name, there in used.items()}
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[ocp.Checkpointer]:
+    """What reads in one process; Orbax would have it wait for the others."""
+    me = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
         primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"read-{me}"
     )
     handler = _quiet(ocp.PyTreeCheckpointHandler(multiprocessing_options=alone))
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as orbax:
-        saved = _saved(orbax, path)
-        names = {name.removeprefix("state/"): name for name in saved}
-        used = [name for name in names if name == "step" or name.startswith(("params/", "extra/")) or _averaged(name)]
-        if shapes is not None:
-            together = len(saved[names["step"]].shape) == 1
-            leaves = {"step": jax.ShapeDtypeStruct((), np.int32), **shapes}
-            leaves |= {name: leaves[_averaged(name)] for name in used if _averaged(name) in leaves}
-            if together:
-                leaves = {name: leaf.update(shape=(seeds, *leaf.shape)) for name, leaf in leaves.items()}
-            _compare({name: saved[names[name]] for name in used}, leaves, path)
-        size = sum(math.prod(saved[names[name]].shape) * saved[names[name]].dtype.itemsize for name in used)
-        if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
-            raise ConfigError(f"{path} would take {size / 2**30:,.0f} GiB of memory, more than this machine has.")
-        target = {
-            names[name]: jax.ShapeDtypeStruct(saved[names[name]].shape, saved[names[name]].dtype, sharding=here)
-            for name in used
-        }
-        how = ocp.checkpoint_utils.construct_restore_args(target)
-        found = orbax.restore(path, args=ocp.args.PyTreeRestore(target, how, partial_restore=True))
-    return {name: found[names[name]] for name in used}
+        yield orbax
 
 
-def _averaged(name: str) -> str:
-    """The parameter whose average an optimizer keeps under this name, or nothing."""
-    return "params/" + name.partition("/average/")[2] if name.startswith("opt/") and "/average/" in name else ""
+def _used(saved: Mapping[str, Any]) -> dict[str, str]:
+    """step, params/ and extra/ -> the leaf of a checkpoint that evaluation uses, an average where one is kept."""
+    names = {name.removeprefix("state/"): name for name in saved}
+    used = {name: names[name] for name in names if name == "step" or name.startswith(("params/", "extra/"))}
+    averages = {name.partition("/average/")[2]: there for name, there in names.items() if name.startswith("opt/")}
+    return used | {f"params/{name}": there for name, there in averages.items() if name}
 
 
 def _saved(orbax: Any, path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from deeplearn.record import fitfile, seal
 from deeplearn.record.folder import Result, before, open_run, run_folder, withdraw, write_result
 from deeplearn.record.reading import read_history, read_json
 from deeplearn.record.statistics import Paired, interval, paired
-from deeplearn.trained import Trained, head_of, home, of_fit, recipe_of
+from deeplearn.trained import Trained, fitted_in, head_of, home, of_fit, parameters_in, recipe_of
 from deeplearn.workspace import Workspace, evaluate_stored
 
 
@@ -75,9 +75,7 @@ def _write(recipe: Recipe, config: Run, folder: Path, found: "_Found", seconds: 
     baseline, pairs = _competitors(recipe, config, found.each)
     place = home(folder, config)
     learnt = (place / fitfile.NAME).is_file()
-    trained = (
-        of_fit(recipe, config, place) if learnt else Trained(config=config, folder=place, variables={"params": {}})
-    )
+    fitted = fitted_in(recipe, place) if learnt else None
     result = Result(
         experiment=recipe.name,
         config=to_json(replace(config, workdir=None)),
@@ -86,14 +84,15 @@ def _write(recipe: Recipe, config: Run, folder: Path, found: "_Found", seconds: 
         paired=pairs,
         seeds={key: interval(values) for key, values in found.metrics.items()} if config.seeds > 1 else {},
         tables={key: np.mean(values, axis=0).tolist() for key, values in found.tables.items()},
-        classes=list(found.classes or getattr(trained.fitted, "classes", ())),
+        classes=list(found.classes or getattr(fitted, "classes", ())),
         steps=config.steps if learnt else 0,
         seconds=seconds,
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(trained.variables["params"])),
+        parameters=parameters_in(place) if learnt else 0,
     )
     write_result(folder, result)
     if recipe.figures is not None:  # Last: they may draw what the result holds, and cannot lose it.
-        recipe.figures(trained, folder)
+        nothing = Trained(config=config, folder=place, variables={"params": {}})
+        recipe.figures(of_fit(recipe, config, place) if learnt else nothing, folder)
     seal.write(folder)
 
 

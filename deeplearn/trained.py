@@ -1,5 +1,6 @@
 """From a run folder back to the model, without the data set: config (chosen), fitted (computed), variables (learnt)."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from deeplearn import catalog, files
-from deeplearn.checkpoint import flat, read
+from deeplearn.checkpoint import flat, read, shapes
 from deeplearn.config import from_json
 from deeplearn.data.source import Arrays
 from deeplearn.errors import StorageError, UsageError
@@ -118,8 +119,8 @@ def restored(config: Run, folder: Path, fitted: Any, task: Task | None) -> Train
         UsageError: there is no checkpoint yet.
         StorageError: no checkpoint verifies, or it is not of this model.
     """
-    shapes = _shapes(task, fitfile.read(folder)["inputs"]) if task else None
-    found = read(folder / "checkpoints", shapes, seeds=config.seeds)
+    wanted = _shapes(task, fitfile.read(folder)["inputs"]) if task else None
+    found = read(folder / "checkpoints", wanted, seeds=config.seeds)
     if found is None:
         raise UsageError(
             f"{folder} has no checkpoint yet; let its training finish, or go on with it: deeplearn resume {folder}"
@@ -135,17 +136,21 @@ def _shapes(task: Task, inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, ja
 
 
 def variables_of(arrays: Mapping[str, jax.Array]) -> Variables:
-    """The variables that evaluation uses, from a checkpoint's path -> array; the averaged parameters where kept."""
+    """The variables that evaluation uses, from a checkpoint's path -> array."""
     if arrays["step"].ndim:  # Several seeds that trained together: the first.
         arrays = {name: leaf[0] for name, leaf in arrays.items()}
     tree: dict[str, Any] = {}
     for name, leaf in arrays.items():
         if name.startswith(("params/", "extra/")):
             _insert(tree, name.removeprefix("extra/"), leaf)
-    for name, leaf in arrays.items():
-        if name.startswith("opt/") and "/average/" in name:
-            _insert(tree, "params/" + name.partition("/average/")[2], leaf)
     return tree
+
+
+def parameters_in(folder: Path) -> int:
+    """Trained numbers of the model in the folder of one fit; its checkpoint is not read."""
+    found = shapes(folder / "checkpoints")
+    together = len(found["step"])  # Several seeds that trained together have one more axis in front.
+    return sum(math.prod(shape[together:]) for name, shape in found.items() if name.startswith("params/"))
 
 
 def _insert(tree: dict[str, Any], name: str, leaf: jax.Array) -> None:

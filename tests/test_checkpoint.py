@@ -9,8 +9,9 @@ import optax
 import pytest
 
 from deeplearn import sealed
-from deeplearn.checkpoint import Store, read
+from deeplearn.checkpoint import Store, read, shapes
 from deeplearn.errors import ConfigError, StorageError
+from deeplearn.optimizer import track_average
 from deeplearn.sealed import DAMAGED, PARTIAL, SEAL, steps, verify
 from deeplearn.step import State
 
@@ -181,12 +182,22 @@ def test_a_reader_changes_nothing(folder, capsys):
 
 
 def test_a_reader_takes_only_what_predicts_and_only_of_the_right_shape(folder):
-    shapes = {f"params/{name}": jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in state().params.items()}
-    assert set(read(folder, shapes)[1]) == {"step", "params/kernel", "params/half"}
-    wide = shapes | {"params/kernel": jax.ShapeDtypeStruct((10**6, 10**6), jnp.float32)}
-    for odd, seeds in ((wide, 1), ({"params/half": shapes["params/half"]}, 1)):
+    own = {f"params/{name}": jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in state().params.items()}
+    assert set(read(folder, own)[1]) == {"step", "params/kernel", "params/half"}
+    wide = own | {"params/kernel": jax.ShapeDtypeStruct((10**6, 10**6), jnp.float32)}
+    for odd, seeds in ((wide, 1), ({"params/half": own["params/half"]}, 1)):
         with pytest.raises(ConfigError, match=r"another model"):
             read(folder, odd, seeds=seeds)
+
+
+def test_a_reader_takes_an_average_in_the_place_of_its_parameter(tmp_path):
+    """Both would be twice the memory that the model needs."""
+    opt = optax.chain(optax.adam(1e-3), track_average(0.9)).init({"kernel": jnp.full((4, 3), 2.0)})
+    with Store(tmp_path / "checkpoints") as store:
+        store.save(1, state(1.0).replace(params={"kernel": jnp.full((4, 3), 1.0)}, opt=opt))
+    found = read(tmp_path / "checkpoints")[1]
+    assert set(found) == {"step", "params/kernel"} and float(found["params/kernel"][0, 0]) == 2.0
+    assert shapes(tmp_path / "checkpoints") == {"step": (), "params/kernel": (4, 3)}
 
 
 def test_a_folder_of_checkpoints_that_is_a_link_is_refused(folder, tmp_path):

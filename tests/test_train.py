@@ -1,8 +1,10 @@
 """From an experiment to a run folder: seeds, competitor, result, and a finished run taken up again."""
 
 import json
+import shutil
 from dataclasses import replace
 
+import orbax.checkpoint as ocp
 import pytest
 from toy import RUN, toy
 
@@ -52,6 +54,15 @@ def test_the_competitor_stands_beside_the_result(together):
     assert found["baseline"]["always the first"]["test/accuracy"] > 0
     assert found["metrics"]["test/loss"] == pytest.approx(sum(found["seeds"]["test/loss"]["values"]) / 2)
     assert found["parameters"] == 8 * 32 + 32 + 2 * 32 + 2 * 32 + 2
+
+
+def test_where_nothing_is_drawn_the_learnt_numbers_are_not_read_again(recipe, together, tmp_path, monkeypatch):
+    """A model that needs all devices would not fit on the one that wrote the result."""
+    monkeypatch.setattr(ocp.Checkpointer, "restore", None)
+    copy = shutil.copytree(together, tmp_path / "copy")
+    config = replace(RUN, seeds=2, mesh="data=1", workdir=copy)
+    train._write(recipe, config, copy, train._split([{}]), 0.0)
+    assert result(copy)["parameters"] == 8 * 32 + 32 + 2 * 32 + 2 * 32 + 2
 
 
 def test_training_again_changes_no_number(recipe, together):
