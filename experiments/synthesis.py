@@ -281,8 +281,7 @@ def produce(model: Trained, text: str, path: Path) -> dict[str, Any]:
     if path.suffix != ".wav":
         raise UsageError(f"{path} would hold sound: let it end in .wav.")
     mel = model.fitted.sound
-    (read,) = read_aloud([text], model.config.data.language, mel.rate)
-    phonemes = pausing(read, model.fitted.phonemes)
+    phonemes = pausing(read_aloud([text], model.config.data.language, mel.rate)[0], model.fitted.phonemes)
     (said,) = say(model, [phonemes], [model.config.speaker or model.fitted.speakers[0]])
     audio.write(path, said.samples / max(np.abs(said.samples).max(), 1.0), mel.rate)
     picture(said, phonemes, mel, path.with_suffix(".svg"), text)
