@@ -112,10 +112,20 @@ def _builder(job: Mapping[str, Any]) -> Builder:
         from .peers import loader
 
         return {"torch": _torch_step, "dataloader": loader.loop}[library]
-    from . import loops, spread
+    if library == "torch_search":
+        from .peers import search
+
+        return search.greedy
+    if library == "ctranslate2":
+        from .peers import ctranslate
+
+        return ctranslate.search
+    from . import growth, loops, searches, spread
 
     return {
         "spread": spread.step,
+        "growth": growth.work,
+        "decode": searches.ours,
         "jax": _jax_step,
         "ours": loops.ours,
         "steps_alone": loops.steps_alone,
