@@ -22,9 +22,14 @@ from deeplearn.errors import ConfigError
 Builder = Callable[[Mapping[str, Any]], tuple[Callable[..., float | None], dict[str, Any]]]
 """job -> (run, facts); `run(first call, calls)` may return its own seconds, else it is timed from outside."""
 
+HERE = Path(__file__).parent.parent
+"""The checkout that this file is part of."""
+
 
 class Worker:
-    """Starts `python -m benchmarks.worker` on a job; a context manager that ends it. `sample` is a timing.Sampler.
+    """Starts `python -m benchmarks.worker` of a checkout on a job; a context manager that ends it.
+
+    `sample` is a timing.Sampler.
 
     Raises:
         ConfigError: the process ended; with the last line it said.
@@ -33,7 +38,9 @@ class Worker:
     facts: Mapping[str, Any]
     """What the candidate tells about itself, once `wait` has been called for the first time."""
 
-    def __init__(self, job: Mapping[str, Any], environment: Mapping[str, str], *, wait: bool = True):
+    def __init__(
+        self, job: Mapping[str, Any], environment: Mapping[str, str], *, wait: bool = True, checkout: Path = HERE
+    ):
         # Not a pipe: one that nobody reads fills up and stops the process.
         self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
@@ -43,7 +50,7 @@ class Worker:
             stderr=self.said,
             text=True,
             env=dict(environment),
-            cwd=Path(__file__).parent.parent,
+            cwd=checkout,
         )
         self.ask(job)
         if wait:
