@@ -36,7 +36,7 @@ from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Rest
 from deeplearn.metrics import Calibration, Contingency, Mean, Metric, top_k_hits
 from deeplearn.models.pretrained import begun
-from deeplearn.models.zoo import Model, build
+from deeplearn.models.zoo import Model, advise, build
 from deeplearn.optimizer import Optimizer, make
 from deeplearn.task import Batch, Task, linen
 from deeplearn.trained import Trained
@@ -110,6 +110,7 @@ def task(config: Config, fitted: Fitted) -> Task:
 
 def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     """Train on everything but the test set and test once; or, to choose knobs, validate."""
+    advise(config.model)
     train, held, pixels = images.sources(config.data, batch=config.batch, seed=config.seed, choose=config.choose)
     fitted = fitted or pixels
     return Experiment(

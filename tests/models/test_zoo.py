@@ -10,7 +10,7 @@ from deeplearn.errors import ConfigError
 from deeplearn.models.layers import max_pool
 from deeplearn.models.resnet import Block
 from deeplearn.models.vit import patches, waves
-from deeplearn.models.zoo import Model, architecture, build
+from deeplearn.models.zoo import Model, advise, architecture, build
 
 PUBLISHED = {
     "lenet5": 61_706,
@@ -204,3 +204,10 @@ def test_dense_kernels_have_names_that_rules_can_match():
     paths = jax.tree_util.tree_leaves_with_path(shapes(architecture("vit-s16", 10), (32, 32, 3))["params"])
     names = {"/".join(key.key for key in path) for path, _ in paths}
     assert {"embed/kernel", "block12/qkv/kernel", "block1/mlp_up/kernel", "head/bias", "position", "token"} <= names
+
+
+def test_bfloat16_on_a_cpu_is_advised_against(capsys):
+    advise(Model(name="cnn"))
+    assert not capsys.readouterr().err
+    advise(Model(name="cnn", dtype="bfloat16"))
+    assert "slower than float32 on CPUs" in capsys.readouterr().err
