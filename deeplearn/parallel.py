@@ -21,8 +21,14 @@ ROWS = ("data", "fsdp")
 How = Literal["jit", "shard_map", "pmap"]
 Rules = Sequence[tuple[str, tuple[str | None, ...]]]
 
-DENSE_RULES: Rules = ((r"(kernel|embedding)$", (None, "tensor")),)
-"""Default for the tensor axis: the output features of every kernel. An experiment's own rules come before it."""
+DENSE_RULES: Rules = (
+    # Attention by heads (Shoeybi et al., 2019): a slice of a head would sum its products over devices.
+    (r"(^|/)(joint|query|qkv|position)/kernel$", ("tensor", None)),  # [D, ..., H, d]
+    (r"(^|/)out/kernel$", ("tensor", None, None)),  # [H, d, D]
+    (r"(kernel|embedding)$", (None, "tensor")),
+)
+"""Default for the tensor axis: whole heads of attention, else the output features of every kernel. An experiment's own
+rules come before it."""
 
 # Slicing a leaf over fsdp pays only where its all-gather is small against the memory saved (big_vision uses 4 MB, too).
 FSDP_MIN_BYTES = 2**14

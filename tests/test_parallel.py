@@ -1,11 +1,16 @@
 """Meshes, placements, and what is refused before anything is compiled."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec as P
 
 from deeplearn.errors import ConfigError
+from deeplearn.models.conformer import Conformer
+from deeplearn.models.transformer import Transformer
+from deeplearn.models.vit import ViT
 from deeplearn.parallel import check, make_mesh, placements, refuse_parts
 
 
@@ -57,3 +62,23 @@ def test_parts_of_a_batch_are_refused_to_coupled_losses_and_announced_to_batch_s
             refuse_parts(True, ["params"], mesh, how, microbatches)
         assert "differ" in refuse_parts(False, ["params", "batch_stats"], mesh, how, microbatches)
         assert refuse_parts(False, ["params"], mesh, how, microbatches) is None
+
+
+def test_attention_is_sliced_by_whole_heads():
+    """Half of a head would have to sum its products over devices."""
+    rows, words = jnp.zeros((2, 16, 8)), jnp.ones((2, 6), jnp.int32)
+    models = {  # heads of 5 numbers, which appear nowhere else
+        "transformer": (Transformer(vocabulary=16, width=20, layers=1, heads=4, hidden=32), (words, words)),
+        "conformer": (Conformer(symbols=6, layers=1, width=20, heads=4, kernel=8), (rows, jnp.array([16, 16]))),
+        "vit": (ViT(classes=6, patch=8, depth=1, width=20, heads=4), (jnp.zeros((2, 16, 16, 3)),)),
+    }
+    for name, (model, inputs) in models.items():
+        shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), *inputs)["params"]
+        placed = placements(shapes, make_mesh("data=2,tensor=4"))
+        sliced = []
+        for (path, leaf), own in zip(jax.tree.leaves_with_path(shapes), jax.tree.leaves(placed), strict=True):
+            axes = dict(zip(leaf.shape, own.spec, strict=True))
+            if path[-1].key == "kernel" and {5, 15} & set(leaf.shape):
+                sliced.append(axes[4])
+                assert axes.get(5) is None and axes.get(15) is None, (name, leaf.shape, own.spec)
+        assert sliced and set(sliced) == {"tensor"}, (name, sliced)

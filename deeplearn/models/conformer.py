@@ -88,18 +88,18 @@ class RelativeAttention(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], real: Bool[Array, "B T"], train: bool) -> Float[Array, "B T D"]:
         count, size = x.shape[1], self.width // self.heads
-        query, key, value = jnp.moveaxis(nn.DenseGeneral((3, self.heads, size))(x), 2, 0)
+        query, key, value = jnp.moveaxis(nn.DenseGeneral((3, self.heads, size), name="joint")(x), 2, 0)
         bias = self.param("bias", nn.initializers.zeros, (2, self.heads, size))
         spread = lambda b: jnp.broadcast_to(b[None, None], query.shape)  # noqa: E731
         distance = np.arange(count - 1, -count, -1)[:, None]
         angle = distance / 10000 ** (np.arange(0, self.width, 2) / self.width)[None]
         table = np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
-        far = nn.DenseGeneral((self.heads, size), use_bias=False)(jnp.asarray(table))  # [2T - 1, H, d]
+        far = nn.DenseGeneral((self.heads, size), use_bias=False, name="position")(jnp.asarray(table))  # [2T - 1, H, d]
         scores = jnp.einsum("bthd,bshd->bhts", query + spread(bias[0]), key)
         scores += shifted(jnp.einsum("bthd,rhd->bhtr", query + spread(bias[1]), far))
         weights = jax.nn.softmax(jnp.where(real[:, None, None], scores * size**-0.5, -1e9), axis=-1)
         weights = nn.Dropout(self.dropout, deterministic=not train)(weights)
-        return nn.DenseGeneral(self.width, axis=(-2, -1))(jnp.einsum("bhts,bshd->bthd", weights, value))
+        return nn.DenseGeneral(self.width, axis=(-2, -1), name="out")(jnp.einsum("bhts,bshd->bthd", weights, value))
 
 
 def shifted(x: Float[Array, "B H T R"]) -> Float[Array, "B H T T"]:
