@@ -4,16 +4,24 @@ import re
 import shutil
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 from deeplearn.errors import UsageError
 
 
-def before_jax() -> None:
-    """Settings that XLA and the C library read when the process starts; restarts this one at most once."""
+def before_jax(run: Path | None = None) -> None:
+    """Settings that XLA and the C library read when the process starts; restarts this one at most once.
+
+    Args:
+        run: folder of a run that is gone on with; it keeps the number of threads that it began with.
+
+    Raises:
+        ConfigError: the user has set another number.
+    """
     from deeplearn import runtime
 
-    runtime.prepare()
+    runtime.prepare(run)
 
 
 def parse(form: Any, words: list[str], *, verb: str, about: str, default: Any = None, pairs: bool = False) -> Any:

@@ -15,6 +15,9 @@ import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from deeplearn import files
+from deeplearn.errors import ConfigError
+
 SWITCH = "DEEPLEARN_RUNTIME"
 """`off`: leave the environment alone. `started` marks the one new process that `prepare` makes."""
 MALLOC = (
@@ -43,13 +46,21 @@ def settings() -> dict[str, str]:
     return chosen
 
 
-def prepare() -> None:
+def prepare(run: Path | None = None) -> None:
     """Apply `settings` where the user has set nothing; restarts the process, once, if it is our command line.
 
     In a notebook, a test or somebody's own program it sets what still takes effect, and never restarts.
+
+    Args:
+        run: folder of a run that is to be gone on with; it keeps the number of threads that it began with.
+
+    Raises:
+        ConfigError: the user has set another number.
     """
     if os.environ.get(SWITCH) in ("off", "started"):
         return
+    if run is not None and _ours():
+        keep_threads(run, os.environ)
     added = apply(os.environ)
     if any(name in added for name in RESTART) and _ours():
         sys.stdout.flush()
@@ -63,6 +74,25 @@ def apply(environment: MutableMapping[str, str]) -> dict[str, str]:
     added = {name: value for name, value in settings().items() if name not in environment}
     environment.update(added)
     return added
+
+
+def keep_threads(run: Path, environment: MutableMapping[str, str]) -> None:
+    """Set NPROC to what it was when the run began: XLA cuts sums by it, so that another would change the last bits.
+
+    Raises:
+        ConfigError: the environment says another number.
+    """
+    try:
+        began = str(files.read_json(run / "env.json")["variables"]["NPROC"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # A new folder, or an older run.
+    if not re.fullmatch(r"[1-9]\d{0,3}", began):
+        return
+    if environment.setdefault("NPROC", began) != began:
+        raise ConfigError(
+            f"the run in {run} began with NPROC={began}, and NPROC={environment['NPROC']} would change its last bits; "
+            "unset NPROC to go on, or begin anew with --restart."
+        )
 
 
 def threads() -> int:

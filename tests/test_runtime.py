@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deeplearn import runtime
+from deeplearn.errors import ConfigError
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -25,6 +26,26 @@ def test_what_the_user_set_stays():
     assert environment["GLIBC_TUNABLES"] == "glibc.malloc.check=1" and environment["NPROC"] == "7"
     assert "JAX_COMPILATION_CACHE_DIR" in added and not {"GLIBC_TUNABLES", "NPROC"} & set(added)
     assert runtime.apply(environment) == {}
+
+
+def test_a_run_keeps_the_threads_that_it_began_with(tmp_path):
+    """XLA cuts sums by NPROC: with another one a resumed run has other last bits."""
+    (tmp_path / "env.json").write_text('{"variables": {"NPROC": "3"}}')
+    environment = {}
+    runtime.keep_threads(tmp_path, environment)
+    assert runtime.apply(environment) and environment["NPROC"] == "3"
+    with pytest.raises(ConfigError, match="began with NPROC=3"):
+        runtime.keep_threads(tmp_path, {"NPROC": "4"})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"variables": {}}', '{"variables": {"NPROC": "3; rm"}}', '{"variables": {"NPROC": 0}}']
+)
+def test_threads_that_nobody_can_read_are_those_of_the_machine(tmp_path, text):
+    (tmp_path / "env.json").write_text(text)
+    environment = {}
+    runtime.keep_threads(tmp_path, environment)
+    assert environment == {}
 
 
 def test_the_cache_is_ours_alone(cache):

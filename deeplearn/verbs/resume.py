@@ -22,7 +22,7 @@ def main(words: list[str]) -> None:
         """Run the experiment's file that lies in the folder; needed where it does not come with this code."""
 
     form = parse(Resume, words, verb="resume", about="Go on with a run where it stopped.")
-    before_jax()
+    before_jax(form.run)
     processes.join()
     from deeplearn.trained import recipe_of
     from deeplearn.verbs.train import run

@@ -31,7 +31,8 @@ def main(words: list[str]) -> None:
         return
     name, words = words[0], words[1:]
     catalog.locate(name)  # A wrong name is told before anything heavy is imported.
-    before_jax()
+    folder, _ = option(words, "--workdir")
+    before_jax(None if folder is None or "--restart" in words else Path(folder))
     processes.join()
     recipe = catalog.load(name)
     preset, rest = option(words, "--preset")
