@@ -19,7 +19,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from deeplearn.cli import run_file
 from deeplearn.competitors.photos import chosen, restorers
@@ -107,7 +107,10 @@ def spoilt(config: Config, keys: Array, image: Float[Array, "B H W 3"], strength
 
 
 def task(config: Config, fitted: None = None) -> Task:
-    """The Charbonnier distance to what was there; of holes inside of them only."""
+    """The Charbonnier distance to what was there; of holes inside of them only, and nothing else is changed."""
+
+    def lost(batch: Batch) -> Bool[Array, "B H W 1"]:
+        return batch["hint"] > 0 if config.data.damage == "inpaint" else jnp.ones_like(batch["hint"], bool)
 
     def augment(key: Array, batch: Batch) -> Batch:
         keys = example_keys(key, batch)
@@ -117,18 +120,17 @@ def task(config: Config, fitted: None = None) -> Task:
 
     def objective(restored: Float[Array, "B H W 3"], batch: Batch) -> tuple[Mean, Mapping[str, Mean]]:
         image = batch["image"].astype(jnp.float32) / 255
-        where = batch["hint"] > 0 if config.data.damage == "inpaint" else jnp.ones_like(batch["hint"], bool)
         # Quadratic up to an error of about 0.01, whose mean decides the PSNR, and linear from there on.
         error = jnp.sqrt((restored - image) ** 2 + 1e-4).mean(-1, keepdims=True)
-        psnr = degrade.psnr(restored.clip(0, 1), image, where)
-        return Mean.of(error.mean((1, 2, 3), where=where), batch["mask"]), {"psnr": Mean.of(psnr, batch["mask"])}
+        psnr = degrade.psnr(restored.clip(0, 1), image, lost(batch))
+        return Mean.of(error.mean((1, 2, 3), where=lost(batch)), batch["mask"]), {"psnr": Mean.of(psnr, batch["mask"])}
 
     return linen(
         restorer(config.model, config.width),
         objective,
         inputs=lambda batch: (batch["given"], batch["hint"]),
         augment=augment,
-        predict=lambda restored, batch: restored.clip(0, 1),
+        predict=lambda restored, batch: jnp.where(lost(batch), restored.clip(0, 1), batch["given"]),
     )
 
 
@@ -191,8 +193,7 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     data = photos.load(config.data, config.batch, config.seed)
     for name, image in data.test.items():
         held = columns(config, image)
-        restored = eightfold(network(trained))(_inputs(held))
-        results[f"{name}/psnr_x8"] = score(config, (), restored, held)["psnr"]
+        results[f"{name}/psnr_x8"] = score(config, (), eightfold(network(trained))(_inputs(held)), held)["psnr"]
         if config.data.damage == "denoise":
             held = columns(config, image, blind=False)
             results[f"{name}/psnr_told"] = score(config, (), network(trained)(_inputs(held)), held)["psnr"]
