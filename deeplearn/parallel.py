@@ -23,7 +23,7 @@ Rules = Sequence[tuple[str, tuple[str | None, ...]]]
 
 DENSE_RULES: Rules = (
     # Attention by heads (Shoeybi et al., 2019): a slice of a head would sum its products over devices.
-    (r"(^|/)(joint|query|qkv|position)/kernel$", ("tensor", None)),  # [D, ..., H, d]
+    (r"(^|/)(joint|query|key|value|qkv|position)/kernel$", (None, "tensor", None)),  # [D, ..., H, d]
     (r"(^|/)out/kernel$", ("tensor", None, None)),  # [H, d, D]
     (r"(kernel|embedding)$", (None, "tensor")),
 )
@@ -69,19 +69,19 @@ def make_mesh(spec: str = "", devices: Sequence[jax.Device] | None = None) -> Me
 def placements(tree: PyTree, mesh: Mesh, rules: Rules = ()) -> PyTree:
     """A NamedSharding for every leaf of a tree of arrays or shapes.
 
-    The first rule whose regex is found in the leaf's path (`params/Dense_0/kernel`) names the mesh axis of each
-    trailing array axis; axes that do not divide evenly stay whole. Then, on a mesh with fsdp > 1, the largest axis that
-    is still whole is sliced over `fsdp` (Rajbhandari et al., 2020). All else is replicated. The optimizer's moments
-    carry the paths of their parameters, so they follow the same rules.
+    The first rule whose regex is found in the leaf's path (`params/Dense_0/kernel`), and that names no more axes than
+    the leaf has, names the mesh axis of each trailing array axis; axes that do not divide evenly stay whole. Then, on a
+    mesh with fsdp > 1, the largest axis that is still whole is sliced over `fsdp` (Rajbhandari et al., 2020). All else
+    is replicated. The optimizer's moments carry the paths of their parameters, so they follow the same rules.
     """
     rules = (*rules, *DENSE_RULES)
 
     def place(path: jax.tree_util.KeyPath, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
         axes: list[str | None] = [None] * leaf.ndim
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        found = next((names for pattern, names in rules if re.search(pattern, name)), ())
+        found = next((names for pattern, names in rules if len(names) <= leaf.ndim and re.search(pattern, name)), ())
         for i, axis in zip(range(leaf.ndim - len(found), leaf.ndim), found, strict=True):
-            if i >= 0 and axis is not None and mesh.shape[axis] > 1 and leaf.shape[i] % mesh.shape[axis] == 0:
+            if axis is not None and mesh.shape[axis] > 1 and leaf.shape[i] % mesh.shape[axis] == 0:
                 axes[i] = axis
         whole = [i for i in range(leaf.ndim) if axes[i] is None and leaf.shape[i] % mesh.shape["fsdp"] == 0]
         if (

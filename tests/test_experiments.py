@@ -105,8 +105,8 @@ def test_it_compiles_once_for_each_shape(case, learned):
     assert learned.traces[False] <= len(case.experiment.evaluations)
 
 
-LARGE = ("detection", "recognition", "restoration", "synthesis", "translation")
-"""Whose programs for two devices take half a minute to compile."""
+LARGE = ("detection", "prices", "recognition", "restoration", "synthesis", "translation", "verification")
+"""Whose programs for two devices take twenty seconds and more to compile."""
 
 
 def two_updates(case: Case, folder: Path, knobs: dict[str, Any]) -> Any:
@@ -121,7 +121,7 @@ def two_updates(case: Case, folder: Path, knobs: dict[str, Any]) -> Any:
 def test_spreading_does_not_change_the_numbers(case, trains, tmp_path, capsys):
     """The compiler's sums over two devices against explicit ones over two devices with two microbatches each."""
     if case.name in LARGE:
-        pytest.skip("compiles for half a minute; see the slow test below")
+        pytest.skip("takes long to compile; see the slow test below")
     spread(case, trains, tmp_path, capsys)
 
 

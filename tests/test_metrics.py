@@ -19,6 +19,7 @@ def example(seed, size=60):
     return logits, rng.integers(0, CLASSES, size).astype(np.int32), rng.normal(size=size).astype(np.float32)
 
 
+@jax.jit  # Operation by operation, each would be compiled for each size.
 def all_metrics(logits, labels, target, weight):
     probabilities = jax.nn.softmax(jnp.asarray(logits))
     prediction = jnp.asarray(logits[:, 0])

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
@@ -32,6 +33,12 @@ def test_the_first_rule_that_matches_places_a_leaf():
     assert placed["attention"]["kernel"].spec == P("tensor", None)
     assert placed["other"]["kernel"].spec == P(None, "tensor")
     assert placed["other"]["bias"].spec == P(None)
+
+
+def test_a_rule_of_more_axes_than_a_leaf_has_is_not_for_it():
+    tree = {"query": {"kernel": jnp.zeros((8, 6))}, "out": {"kernel": jnp.zeros((8, 6))}}
+    placed = placements(tree, make_mesh("data=2,tensor=2"))
+    assert placed["query"]["kernel"].spec == placed["out"]["kernel"].spec == P(None, "tensor")
 
 
 def test_an_axis_that_does_not_divide_stays_whole():
@@ -71,9 +78,11 @@ def test_attention_is_sliced_by_whole_heads():
         "transformer": (Transformer(vocabulary=16, width=20, layers=1, heads=4, hidden=32), (words, words)),
         "conformer": (Conformer(symbols=6, layers=1, width=20, heads=4, kernel=8), (rows, jnp.array([16, 16]))),
         "vit": (ViT(classes=6, patch=8, depth=1, width=20, heads=4), (jnp.zeros((2, 16, 16, 3)),)),
+        "flax's": (nn.MultiHeadDotProductAttention(num_heads=4, qkv_features=20), (rows,)),
     }
     for name, (model, inputs) in models.items():
-        shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), *inputs)["params"]
+        train = {} if name == "flax's" else {"train": False}
+        shapes = jax.eval_shape(partial(model.init, **train), jax.random.key(0), *inputs)["params"]
         placed = placements(shapes, make_mesh("data=2,tensor=4"))
         sliced = []
         for (path, leaf), own in zip(jax.tree.leaves_with_path(shapes), jax.tree.leaves(placed), strict=True):

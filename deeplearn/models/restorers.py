@@ -69,7 +69,7 @@ class Transformer(nn.Module):
 
     def _attention(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h w D"]:
         batch, height, width, channels = x.shape
-        mixed = self._local(conv(3 * channels, 1, self.dtype, "qkv")(x), "qkv_local")
+        mixed = self._local(conv(3 * channels, 1, self.dtype, "three")(x), "three_local")
         q, k, v = jnp.split(mixed.reshape(batch, height * width, self.heads, -1), 3, axis=-1)  # [B, N, heads, D/heads]
         q, k = (t / jnp.linalg.norm(t, axis=1, keepdims=True).clip(1e-6) for t in (q, k))
         sharpness = self.param("sharpness", nn.initializers.ones, (1, self.heads, 1, 1))
