@@ -14,10 +14,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import records
-from benchmarks.report import publish, ratio
-from benchmarks.timing import QUICK, Budget, Ratio, measure, timed
 from deeplearn.methods import encoding
+
+from . import records
+from .report import publish, ratio
+from .timing import QUICK, Budget, Ratio, measure, timed
 
 PENALTIES = 10.0 ** np.arange(-2, 5)
 

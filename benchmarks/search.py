@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import records
-from benchmarks.report import publish, ratio
-from benchmarks.timing import QUICK, Budget, Ratio, measure, timed
 from deeplearn.methods import search
 from deeplearn.methods.ranking import unit
+
+from . import records
+from .report import publish, ratio
+from .timing import QUICK, Budget, Ratio, measure, timed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from deeplearn import trained
 from deeplearn.data.text import END, PAD, load_tokenizer, rows
 from deeplearn.errors import ConfigError
 from deeplearn.flags import merged
+from deeplearn.methods.decode import allowed
 from deeplearn.trained import Trained
 
 Searcher = tuple[Callable[[int, int], None], dict[str, Any]]
@@ -50,7 +51,7 @@ def ours(job: Mapping[str, Any]) -> Searcher:
 
 def limit(tokens: int, length: int) -> int:
     """Tokens of the longest translation of a source of so many, END included in both, as the experiment says."""
-    return min(length, 10 + 3 * tokens // 2)
+    return min(length, int(allowed(np.asarray(tokens))))
 
 
 def repeated(translate: Callable[[], list[list[int]]]) -> Searcher:

@@ -44,7 +44,7 @@ from deeplearn.errors import DataError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count, NotNegative, Rest
 from deeplearn.losses import linear_cross_entropy
-from deeplearn.methods.decode import Model, Search, beam_search, greedy
+from deeplearn.methods.decode import Model, Search, allowed, beam_search, greedy
 from deeplearn.metrics import Each, Mean, Metric
 from deeplearn.models import gnmt, transformer
 from deeplearn.optimizer import Optimizer
@@ -123,8 +123,7 @@ def search(model: nn.Module, config: Config, variables: Variables, source: Array
         start=lambda length: read(memory, config.beams, length, method="start"),
         step=lambda *where: read(memory, *where, method="step"),
     )
-    limit = 10 + 3 * (source != PAD).sum(1) // 2  # more is babble, which a search would follow to the last place
-    options = dict(begin=BEGIN, end=END, length=config.length, limit=limit)
+    options = dict(begin=BEGIN, end=END, length=config.length, limit=allowed((source != PAD).sum(1)))
     if config.beams == 1:
         return greedy(asked, source != PAD, **options)
     return beam_search(asked, source != PAD, beams=config.beams, alpha=config.alpha, beta=config.beta, **options)

@@ -137,6 +137,15 @@ def test_nothing_imports_experiments_or_benchmarks():
     ]
 
 
+def test_benchmarks_find_each_other_in_a_wheel_too():
+    """There they are deeplearn.benchmarks: only what is relative is found."""
+    for path in (ROOT / "benchmarks").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [name for name in names if name.partition(".")[0] == "benchmarks"], path
+
+
 def test_tests_mirror_the_folders():
     """tests/methods/test_conformal.py tests deeplearn/methods/conformal.py; the core's own tests lie at the top."""
     strays = []

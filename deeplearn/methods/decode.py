@@ -50,6 +50,14 @@ class Path(NamedTuple):
     done: Bool[Array, "B"]
 
 
+def allowed(size: Int[Array, "B"]) -> Int[Array, "B"]:
+    """Tokens that a translation of a source of so many may have, END included in both.
+
+    More is babble, which a search would follow to the last place; the ten are for sources of a word or two.
+    """
+    return 10 + 3 * size // 2
+
+
 def greedy(
     model: Model,
     source: Bool[Array, "B S"],
