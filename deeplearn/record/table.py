@@ -56,7 +56,7 @@ def table(runs: Sequence[Record], format: Format = "github", width: int | None =
         style = {"github": "github", "latex": "latex_raw", "text": "simple", "html": "unsafehtml"}[format]
         aligned = ["left"] + ["right"] * (len(header) - 1)
         text = tabulate(cells, header, tablefmt=style, disable_numparse=True, colalign=aligned)
-        if width is not None and _widest(text) > width:
+        if format in ("text", "github") and width is not None and _widest(text) > width:
             text = _turned(header, cells, style, width)
         if format == "latex":
             for rule in ("top", "mid", "bottom"):

@@ -34,4 +34,5 @@ def main(words: list[str]) -> None:
     elif form.format == "results":
         print(results(runs))
     else:
-        print(table(runs, form.format, screen_width()))
+        # What is to be pasted elsewhere does not depend on the screen it was asked for on.
+        print(table(runs, form.format, screen_width() if form.format == "text" else None))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from runs import Config, make_run
 
+from deeplearn.cli import main
 from deeplearn.record.reading import load_run
 from deeplearn.record.report import page
 from deeplearn.record.results import results
@@ -93,6 +94,17 @@ def test_what_the_maker_of_a_run_notes_stands_beside_it_as_text(tmp_path: Path) 
     assert "Chosen on validation.\n\n&lt;script&gt;" in text and "<script" not in text and "\x1b" not in text
     noted = results([load_run(run)])
     assert "Chosen on validation.\n\n&lt;script>" in noted and "\x1b" not in noted
+
+
+@pytest.mark.parametrize("format", ["github", "latex"])
+def test_what_is_pasted_elsewhere_does_not_depend_on_the_screen(format, folders, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    shown = []
+    for width in ("30", "300"):
+        monkeypatch.setenv("COLUMNS", width)
+        assert main(["report", *map(str, folders), "--format", format]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
 
 
 def test_a_small_number_is_not_shown_as_zero() -> None:
