@@ -19,10 +19,11 @@ from jaxtyping import Array, PyTree
 from deeplearn import parallel
 from deeplearn.data.source import Arrays, Source, prefetch
 from deeplearn.errors import ConfigError
+from deeplearn.exact import exact_program
 from deeplearn.experiment import Experiment, Run
 from deeplearn.metrics import Metric
 from deeplearn.step import State, train_step
-from deeplearn.task import Batch, Task
+from deeplearn.task import Batch, Task, batch_of
 
 LONGEST = 256
 """Most steps in one dispatch: past this, the host's share is below one percent even for the smallest models."""
@@ -60,6 +61,8 @@ def dispatcher(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mes
     if lanes > 1 and not resident:
         raise ConfigError("--together needs training data that fits on the device; use --together False.")
     several = resident and not (jax.default_backend() == "cpu" and convolves(experiment))
+    if run.exact:
+        return _exact(experiment, run, seeds, mesh, shardings, resident=resident, several=several)
     steps = several_steps(experiment.task, experiment.optimizer, run.microbatches, several=several)
     if lanes > 1:
         steps = _over_lanes(steps)
@@ -82,7 +85,7 @@ def dispatcher(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mes
         return looped
 
     whole = parallel.put(dict(source.columns), parallel.replicated(mesh)) if resident else {}
-    source, put = (source, parallel.put) if resident else _shared(source, mesh)
+    source, put, _ = (source, parallel.put, 0) if resident else shared(source, mesh)
     return _one_by_one(
         source,
         seeds,
@@ -92,15 +95,35 @@ def dispatcher(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mes
     )
 
 
-def _shared(source: Source, mesh: Mesh) -> tuple[Source, Callable[[PyTree, NamedSharding], PyTree]]:
-    """The source of this process' rows of every batch, and how they get onto the devices.
+def _exact(
+    experiment: Experiment,
+    run: Run,
+    seeds: Sequence[int],
+    mesh: Mesh,
+    shardings: PyTree,
+    *,
+    resident: bool,
+    several: bool,
+) -> Dispatch:
+    if len(seeds) > 1:
+        raise ConfigError("--exact trains one seed at a time; use --together False.")
+    source = experiment.train if resident else shared(experiment.train, mesh)[0]
+    columns = dict(source.columns) if resident else {}
+    learn = (experiment.task, experiment.optimizer, mesh, shardings)
+    program = exact_program(*learn, run.exact, columns, seeds[0], looped=several)
+    return _one_by_one(source, seeds, run.steps, program, resident)
+
+
+def shared(source: Source, mesh: Mesh) -> tuple[Source, Callable[[PyTree, NamedSharding], PyTree], int]:
+    """(the source of this process' rows of every batch, how they get onto the devices, how many devices share them).
 
     A source that cannot be sliced prepares the whole batch in every process.
     """
-    if jax.process_count() == 1 or not hasattr(source, "process_index"):
-        return source, parallel.put
+    rows = mesh.shape["data"] * mesh.shape["fsdp"]
     index, count = parallel.share(mesh)
-    return dataclasses.replace(source, process_index=index, process_count=count), parallel.put_share
+    if count == 1 or not hasattr(source, "process_index") or source.batch % count:
+        return source, parallel.put, rows
+    return dataclasses.replace(source, process_index=index, process_count=count), parallel.put_share, rows // count
 
 
 def _one_by_one(source: Source, seeds: Sequence[int], stop: int, program: Callable, resident: bool) -> Dispatch:
@@ -149,11 +172,7 @@ def several_steps(
 
     def steps(running: Running, columns: Batch, rows: Batch, seed: Array, count: Array, *, axis: str | None) -> tuple:
         def one(i: Array, running: Running) -> Running:
-            batch = {name: column[i] for name, column in rows.items()}
-            if columns:
-                index = batch["index"]
-                batch = {name: jnp.take(column, index, axis=0) for name, column in columns.items()}
-                batch |= {"index": index, "mask": jnp.ones(index.shape, jnp.float32)}
+            batch = batch_of(columns, rows, i)
             state, metrics = train_step(
                 task, optimizer, running.state, batch, seed, axis=axis, microbatches=microbatches
             )

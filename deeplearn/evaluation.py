@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 
 from deeplearn import parallel
 from deeplearn.data.source import Source
+from deeplearn.dispatch import shared
 from deeplearn.errors import ConfigError
 from deeplearn.experiment import Evaluation, Experiment
 from deeplearn.metrics import Metric, Results, lane_of, values_of
@@ -66,17 +67,23 @@ def _one_pass(
     measure, predict = eval_program(task, mesh, lanes, with_predictions=evaluation.score is not None)
     sums: dict[str, Metric] | None = None
     seen: list[tuple[PyTree, Batch]] = []
-    rows = mesh.shape["data"] * mesh.shape["fsdp"]
-    for batch in evaluation.source.once():
+    source, put, devices = shared(evaluation.source, mesh)
+    for batch in source.once():
         between()
-        # A batch that does not divide among the devices is evaluated whole on each: right, if not fast.
-        where = parallel.on_rows(mesh) if len(batch["mask"]) % rows == 0 else parallel.replicated(mesh)
-        placed = parallel.put(batch, where)
-        more = measure(variables, placed)
-        sums = accumulated(sums, more)
+        batch = _padded(batch, devices)
+        placed = put(batch, parallel.on_rows(mesh))
+        sums = accumulated(sums, measure(variables, placed))
         if evaluation.score is not None:
-            seen.append((predict(variables, placed), batch))
+            whole = batch if source is evaluation.source else parallel.fetched(placed)
+            seen.append((predict(variables, placed), whole))
     return jax.device_get(sums), [_unpadded(seen, lane if lanes > 1 else None) for lane in range(lanes)] if seen else []
+
+
+def _padded(batch: Batch, devices: int) -> Batch:
+    """Rows that divide among the devices: the last one again, under a mask of 0."""
+    lack = -len(batch["mask"]) % devices
+    longer = {name: np.concatenate([column, np.repeat(column[-1:], lack, axis=0)]) for name, column in batch.items()}
+    return longer | {"mask": np.concatenate([batch["mask"], np.zeros(lack, np.float32)])} if lack else batch
 
 
 def predict_all(task: Task, variables: Variables, source: Source) -> PyTree:

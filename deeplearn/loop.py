@@ -22,6 +22,7 @@ from deeplearn.config import check, to_json
 from deeplearn.dispatch import LONGEST, Dispatch, Running, dispatcher, reseeded, running_shapes, seed_array
 from deeplearn.errors import NumericalError
 from deeplearn.evaluation import evaluate
+from deeplearn.exact import check_shards, on_one
 from deeplearn.experiment import FREE, Experiment, Run
 from deeplearn.interrupt import Interrupted, Stop, signals
 from deeplearn.metrics import Metric, Results, lane_of, scalars, values_of
@@ -58,8 +59,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
     check(run)
     seeds = (run.seed,) if seeds is None else tuple(seeds)
     mesh = parallel.make_mesh(run.mesh)
-    parallel.check(mesh, run.parallel, run.batch, run.microbatches)
-    told = parallel.refuse_parts(experiment.task.couples, collections(experiment), mesh, run.parallel, run.microbatches)
+    told = refuse(experiment, run, mesh)
     with ExitStack() as stack:
         store = stack.enter_context(Store(folder / "checkpoints", keep=run.keep))
         live = stack.enter_context(watched(folder, run.stuck_seconds, _name()))
@@ -85,13 +85,10 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
         def measure(done: int, running: Running) -> Results:
             try:
                 with stop.at_once(_saved(done, run.workdir or folder)):
+                    learnt = variables(running.state)
+                    place, learnt = on_one(mesh, learnt) if run.exact else (mesh, learnt)
                     results = evaluate(
-                        experiment,
-                        variables(running.state),
-                        mesh,
-                        final=done >= run.steps,
-                        lanes=len(seeds),
-                        between=between,
+                        experiment, learnt, place, final=done >= run.steps, lanes=len(seeds), between=between
                     )
             except Interrupted:
                 store.save(done, running)
@@ -104,7 +101,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
         pauses = _pauses(run, stop, store)
         for done, running, pause in _train(experiment, run, seeds, running, dispatch, pauses, log, live):  # noqa: B020
             if done == run.steps:
-                running = running.replace(state=settled(experiment, running.state, mesh, lanes=len(seeds)))
+                running = running.replace(state=_settled(experiment, run, running.state, mesh, len(seeds)))
             if pause.save:  # First: evaluations may be long, and a stop must not lose the steps before them.
                 store.save(done, running)
             if pause.signal and done < run.steps:
@@ -113,6 +110,19 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
             if pause.evaluate:
                 results = measure(done, running)
     return running.state, results
+
+
+def refuse(experiment: Experiment, run: Run, mesh: Mesh) -> str | None:
+    """What to tell the user of how the batch is cut up.
+
+    Raises:
+        ConfigError: it cannot be cut up so.
+    """
+    parallel.check(mesh, run.parallel, run.batch, run.microbatches)
+    if run.exact:
+        check_shards(mesh, run.parallel, run.batch, run.exact)
+    parts = (mesh, run.parallel, run.microbatches, run.exact)
+    return parallel.refuse_parts(experiment.task.couples, collections(experiment), *parts)
 
 
 def started_with(experiment: Experiment, run: Run) -> dict[str, Any]:
@@ -168,6 +178,15 @@ def begin(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mesh, st
     build = start if len(seeds) == 1 else jax.vmap(start)
     state = jax.jit(build, out_shardings=where.state, compiler_options=quick)(seed_array(seeds))
     return Running(state=state, sums=_zeros(where.sums, shapes.sums)), where
+
+
+def _settled(experiment: Experiment, run: Run, state: State, mesh: Mesh, lanes: int) -> State:
+    if not run.exact:
+        return settled(experiment, state, mesh, lanes=lanes)
+    place, own = on_one(mesh, state)
+    extra = settled(experiment, own, place).extra
+    placed = jax.tree.map(lambda x, like: parallel.put(np.asarray(x), like.sharding), extra, state.extra)
+    return state.replace(extra=placed)
 
 
 def _name() -> str:

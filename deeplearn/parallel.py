@@ -123,26 +123,30 @@ def check(mesh: Mesh, how: How, batch: int, microbatches: int) -> None:
         )
 
 
-def refuse_parts(couples: bool, collections: Collection[str], mesh: Mesh, how: How, microbatches: int) -> str | None:
+def refuse_parts(
+    couples: bool, collections: Collection[str], mesh: Mesh, how: How, microbatches: int, shards: int = 0
+) -> str | None:
     """Whether it matters that a device or a microbatch sees a part of the batch only; returns what to tell the user.
 
     Args:
         couples: the loss ties the rows of a batch together.
         collections: names of the model's collections; batch normalisation keeps `batch_stats`.
+        shards: of exact mode; each is a part.
 
     Raises:
         ConfigError: the loss would be another one.
     """
-    if microbatches == 1 and (how == "jit" or mesh.size == 1):
+    if shards <= 1 and microbatches == 1 and (how == "jit" or mesh.size == 1):
         return None
     if couples:
         raise ConfigError(
             "this loss compares the rows of a batch with each other, so parts of a batch have another loss; "
-            "use --parallel jit and --microbatches 1."
+            "use --parallel jit and --microbatches 1, without --exact."
         )
     if "batch_stats" in collections:
         return (
-            f"batch normalisation sees parts of the batch (--parallel {how}, --microbatches {microbatches}): "
+            f"batch normalisation sees parts of the batch (--parallel {how}, --microbatches {microbatches}, --exact "
+            f"{shards}): "
             "the numbers differ from those of the whole batch on --parallel jit."
         )
     return None

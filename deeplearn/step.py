@@ -64,12 +64,49 @@ def train_step(
         The next state and the batch's metrics. A non-finite loss, gradient or update never enters the parameters: it is
         skipped and counted, its metrics are left out, and after `PATIENCE` in a row the state no longer moves.
     """
-    key = jax.random.fold_in(jax.random.key(seed), state.step)
-    gradient, out = _gradient(task, state, batch, key, microbatches)
+    gradient, out = gradient_sums(task, state, batch, seed, microbatches)
     gradient, loss, metrics = _sum_over(axis, (gradient, out.loss, dict(out.metrics)))
     extra = out.extra if axis is None else jax.lax.pmean(out.extra, axis)
-    gradient = jax.tree.map(lambda g: (g / jnp.maximum(loss.count, 1e-9)).astype(g.dtype), gradient)
+    return updated(optimizer, state, gradient, Output(loss, metrics, extra))
 
+
+def gradient_sums(
+    task: Task, state: State, batch: Batch, seed: ArrayLike, microbatches: int = 1
+) -> tuple[PyTree, Output]:
+    """The first half of a step: gradient of the SUM of the loss, and the outputs; shards and microbatches just add."""
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+
+    def objective(params: PyTree, extra: PyTree, rows: Batch) -> tuple[Array, Output]:
+        out = task.loss({"params": params, **extra}, rows, key, True)
+        return out.loss.total, out
+
+    grad = jax.grad(objective, has_aux=True)
+    if microbatches == 1:
+        return grad(state.params, state.extra, batch)
+
+    # Rows m, m + M, ...: every device then keeps the rows it has when the batch is sharded over its first axis.
+    parts = jax.tree.map(lambda x: x.reshape(-1, microbatches, *x.shape[1:]).swapaxes(0, 1), batch)
+
+    def add(carry: tuple[Any, PyTree], rows: Batch) -> tuple[tuple[Any, PyTree], None]:
+        sums, extra = carry
+        gradient, out = grad(state.params, extra, rows)
+        sums = jax.tree.map(jnp.add, sums, (gradient, out.loss, dict(out.metrics)))
+        return (sums, out.extra), None
+
+    shapes = jax.eval_shape(grad, state.params, state.extra, jax.tree.map(lambda x: x[0], parts))
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes[0], shapes[1].loss, dict(shapes[1].metrics)))
+    # On a CPU a loop would make convolutions three times slower (jax-ml/jax#12868), so there is none.
+    unroll = microbatches if jax.default_backend() == "cpu" else 1
+    ((gradient, loss, metrics), extra), _ = jax.lax.scan(add, (zeros, state.extra), parts, unroll=unroll)
+    return gradient, Output(loss, metrics, extra)
+
+
+def updated(
+    optimizer: optax.GradientTransformation, state: State, gradient: PyTree, out: Output
+) -> tuple[State, dict[str, Metric]]:
+    """The second half of a step: (gradient of the SUM of the loss, outputs) of the whole batch -> (state, metrics)."""
+    loss, metrics, extra = out
+    gradient = _mean(gradient, loss)
     with jax.numpy_dtype_promotion("standard"):  # optax itself multiplies floats by step counts.
         updates, opt = optimizer.update(gradient, state.opt, state.params)
     # Of the gradient the norm, which clipping computes anyway; of the updates each number, in the pass that makes them.
@@ -108,11 +145,9 @@ def nonfinite_leaves(
 
     Where the gradient has none it was the optimizer, and the names are those of the updates.
     """
-    key = jax.random.fold_in(jax.random.key(seed), state.step)
-    gradient, out = _gradient(task, state, batch, key, 1)
-    mean = jax.tree.map(lambda g: (g / jnp.maximum(out.loss.count, 1e-9)).astype(g.dtype), gradient)
+    gradient, out = gradient_sums(task, state, batch, seed)
     with jax.numpy_dtype_promotion("standard"):
-        updates = optimizer.update(mean, state.opt, state.params)[0]
+        updates = optimizer.update(_mean(gradient, out.loss), state.opt, state.params)[0]
 
     def odd(tree: PyTree, said: str = "") -> list[str]:
         leaves = jax.tree.leaves_with_path(tree)
@@ -129,32 +164,9 @@ def _pop_params(variables: Variables) -> tuple[dict[str, PyTree], PyTree]:
     return {name: value for name, value in variables.items() if name != "params"}, variables["params"]
 
 
-def _gradient(task: Task, state: State, batch: Batch, key: Array, microbatches: int) -> tuple[PyTree, Output]:
-    """Gradient of the SUM of the loss, and the outputs: shards and microbatches just add."""
-
-    def objective(params: PyTree, extra: PyTree, rows: Batch) -> tuple[Array, Output]:
-        out = task.loss({"params": params, **extra}, rows, key, True)
-        return out.loss.total, out
-
-    grad = jax.grad(objective, has_aux=True)
-    if microbatches == 1:
-        return grad(state.params, state.extra, batch)
-
-    # Rows m, m + M, ...: every device then keeps the rows it has when the batch is sharded over its first axis.
-    parts = jax.tree.map(lambda x: x.reshape(-1, microbatches, *x.shape[1:]).swapaxes(0, 1), batch)
-
-    def add(carry: tuple[Any, PyTree], rows: Batch) -> tuple[tuple[Any, PyTree], None]:
-        sums, extra = carry
-        gradient, out = grad(state.params, extra, rows)
-        sums = jax.tree.map(jnp.add, sums, (gradient, out.loss, dict(out.metrics)))
-        return (sums, out.extra), None
-
-    shapes = jax.eval_shape(grad, state.params, state.extra, jax.tree.map(lambda x: x[0], parts))
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes[0], shapes[1].loss, dict(shapes[1].metrics)))
-    # On a CPU a loop would make convolutions three times slower (jax-ml/jax#12868), so there is none.
-    unroll = microbatches if jax.default_backend() == "cpu" else 1
-    ((gradient, loss, metrics), extra), _ = jax.lax.scan(add, (zeros, state.extra), parts, unroll=unroll)
-    return gradient, Output(loss, metrics, extra)
+def _mean(gradient: PyTree, loss: Mean) -> PyTree:
+    """The gradient of the mean loss from that of the sum."""
+    return jax.tree.map(lambda g: (g / jnp.maximum(loss.count, 1e-9)).astype(g.dtype), gradient)
 
 
 def _sum_over(axis: str | tuple[str, ...] | None, tree: PyTree) -> PyTree:

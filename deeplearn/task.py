@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-from jaxtyping import Array, Float, PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from deeplearn.metrics import Mean, Metric
 
@@ -14,6 +15,16 @@ Batch = dict[str, Array]
 """Columns that share their first axis [B]; always with `mask` [B] (1 real, 0 padding) and `index` [B] (source row)."""
 Variables = Mapping[str, PyTree]
 """`{"params": ..., other collections}`: what an optimizer trains, and what else the model carries."""
+
+
+def batch_of(columns: Batch, rows: Batch, i: ArrayLike) -> Batch:
+    """Batch `i` of `rows` [K, B, ...]; where there are columns [N, ...], `rows` are `{"index": [K, B]}` into them."""
+    batch = {name: column[i] for name, column in rows.items()}
+    if not columns:
+        return batch
+    index = batch["index"]
+    taken = {name: jnp.take(column, index, axis=0) for name, column in columns.items()}
+    return taken | {"index": index, "mask": jnp.ones(index.shape, jnp.float32)}
 
 
 class Output(NamedTuple):

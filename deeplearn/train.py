@@ -121,7 +121,7 @@ def _together(experiment: Experiment, config: Run) -> bool:
     """Whether one vmapped program should train all seeds: where that is faster, or as the user says."""
     if config.together is not None:
         return config.together
-    if config.parallel != "jit" or not hasattr(experiment.train, "rows"):
+    if config.parallel != "jit" or config.exact or not hasattr(experiment.train, "rows"):
         return False
     return not convolves(experiment)
 

@@ -32,10 +32,13 @@ class Streamed:
 
     def at(self, step: int) -> Batch:
         time.sleep(self.wait)
-        return replace(self.arrays, process_index=self.process_index, process_count=self.process_count).at(step)
+        return self._slice().at(step)
 
     def once(self) -> Iterator[Batch]:
-        return self.arrays.once()
+        return self._slice().once()
+
+    def _slice(self) -> Arrays:
+        return replace(self.arrays, process_index=self.process_index, process_count=self.process_count)
 
     def fingerprint(self) -> dict[str, Any]:
         return self.arrays.fingerprint()

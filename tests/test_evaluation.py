@@ -10,7 +10,7 @@ from toy import RUN, columns, toy
 
 from deeplearn.data.source import Arrays
 from deeplearn.errors import ConfigError
-from deeplearn.evaluation import evaluate, predict_all
+from deeplearn.evaluation import eval_program, evaluate, predict_all
 from deeplearn.metrics import Mean
 from deeplearn.parallel import make_mesh
 from deeplearn.step import init, variables
@@ -34,6 +34,27 @@ def test_metrics_equal_those_of_one_batch_on_one_or_two_devices():
         results = evaluate(EXPERIMENT, LEARNT, make_mesh(mesh))
         assert results["test/accuracy"] == pytest.approx((logits.argmax(-1) == data["label"]).mean())
         assert results["test/confusion"].sum() == 100
+
+
+def test_a_batch_that_does_not_divide_is_spread_all_the_same():
+    """Each device computes its part of it; whole on each it would be right, and eight times the work."""
+    held = []
+
+    def watched(predictions, examples):
+        held.append(len(predictions))
+        return {"sum": float(examples["index"].sum())}
+
+    uneven = toy(RUN, score=watched)
+    source = replace(uneven.evaluations["test"].source, batch=50)
+    uneven = replace(uneven, evaluations={"test": replace(uneven.evaluations["test"], source=source)})
+    found = evaluate(uneven, LEARNT, make_mesh("data=8"))
+    assert found["test/sum"] == sum(range(100))
+    assert held == [100]
+    once = evaluate(EXPERIMENT, LEARNT, make_mesh("data=1"))
+    assert found["test/loss"] == pytest.approx(once["test/loss"], rel=1e-6)
+    np.testing.assert_array_equal(found["test/confusion"], once["test/confusion"])
+    measure, _ = eval_program(uneven.task, make_mesh("data=8"), 1, with_predictions=True)
+    assert measure._cache_size() == 1  # one shape: 50 rows and 6 of padding
 
 
 def test_a_test_set_is_looked_at_only_in_the_end():

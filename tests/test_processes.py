@@ -27,6 +27,8 @@ CASES = {
     "data": {},
     "sliced, streamed": {"mesh": "fsdp=2,tensor=2"},
     "shard_map": {"parallel": "shard_map"},
+    "exact": {"exact": 4},
+    "exact, sliced, streamed": {"exact": 4, "mesh": "data=2,fsdp=2"},
 }
 
 
@@ -130,6 +132,19 @@ def test_two_processes_learn_what_one_learns(case, together, alone):
         found = json.loads((together / case / f"process-{rank}.json").read_text())
         assert found["test/accuracy"] == pytest.approx(results["test/accuracy"])
         assert found["test/sum"] == results["test/sum"]  # The score saw every example once.
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "exact" in case])
+def test_two_processes_have_the_bits_of_one_in_exact_mode(case, together, tmp_path):
+    import jax
+
+    run = dataclasses.replace(SHORT, mesh="data=1", exact=4)
+    state, results = fit(experiment(case, run), run, tmp_path)
+    theirs = np.load(together / case / "process-0.npz")
+    for i, leaf in enumerate(jax.tree.leaves(state.params)):
+        np.testing.assert_array_equal(theirs[f"arr_{i}"], np.asarray(leaf))
+    for rank in range(2):
+        assert json.loads((together / case / f"process-{rank}.json").read_text())["test/loss"] == results["test/loss"]
 
 
 def test_one_process_restores_what_two_have_saved(together):
