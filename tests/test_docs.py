@@ -5,6 +5,7 @@ import ast
 import importlib.util
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -49,11 +50,32 @@ def test_the_notebook_was_executed_and_is_what_its_script_says():
     assert not [cell for cell in code if any(output["output_type"] == "error" for output in cell["outputs"])]
 
 
-def test_the_results_page_is_what_the_kept_runs_say():
-    spec = importlib.util.spec_from_file_location("docs_results", ROOT / "docs" / "results.py")
-    module = importlib.util.module_from_spec(spec)
+def script(name):
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.page() == (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    return module
+
+
+def test_the_results_page_is_what_the_kept_runs_say():
+    assert script("results").page() == (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_scale_is_what_its_script_says_and_rests_on_what_xla_counts():
+    import jax
+
+    from benchmarks.cases import cases, optimizer
+    from deeplearn.step import gradient_sums, init
+
+    scale = script("scale")
+    text = scale.PAGE.read_text(encoding="utf-8")
+    assert scale.page(text) == text
+    case, resnet = cases()["resnet50"], scale.JOBS[0]
+    rows = case.draw(0)
+    state = jax.eval_shape(lambda: init(case.task, optimizer(), 0, rows))
+    assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) == pytest.approx(resnet.parameters, rel=0.02)
+    program = jax.jit(lambda state, rows: gradient_sums(case.task, state, rows, 0)).lower(state, rows)
+    assert program.cost_analysis()["flops"] / case.batch == pytest.approx(resnet.flops, rel=0.02)
 
 
 def test_what_is_kept_of_runs_names_no_place():
