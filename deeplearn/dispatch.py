@@ -110,7 +110,7 @@ def _exact(
     source = experiment.train if resident else shared(experiment.train, mesh)[0]
     columns = dict(source.columns) if resident else {}
     learn = (experiment.task, experiment.optimizer, mesh, shardings)
-    program = exact_program(*learn, run.exact, columns, seeds[0], looped=several)
+    program = exact_program(*learn, run.exact, run.batch, columns, seeds[0], looped=several)
     return _one_by_one(source, seeds, run.steps, program, resident)
 
 

@@ -4,8 +4,8 @@ What a sum of float32 numbers is depends on the order of the additions, and a pl
 devices. Here every batch consists of so many virtual shards of neighbouring rows. The sums of a shard (gradient, loss,
 metrics, batch statistics) come from one program for one device, wherever the shard lives; those of all shards are added
 along one binary tree, first those of a device, then between devices; and the update is again a program for one device.
-No partitioner sees any of the arithmetic but the additions, for it compiles a sum differently for two devices than for
-one: even g / count / norm becomes g / (count * norm) on one of them only.
+The partitioner sees none of the arithmetic but the additions: a first form, one program over the mesh, had the same
+sums on every mesh, and other last bits of the update on one device than on several.
 
 The price is speed (docs/performance.md), and memory: parameters that are sliced over fsdp are whole during a step.
 """
@@ -52,6 +52,7 @@ def exact_program(
     mesh: Mesh,
     where: PyTree,
     shards: int,
+    batch: int,
     columns: Batch,
     seed: int,
     *,
@@ -59,12 +60,13 @@ def exact_program(
 ) -> Callable[[PyTree, Batch], tuple[PyTree, Array]]:
     """One step: (running, rows) -> (running, non-finite updates in a row).
 
-    `rows` are columns [1, B, ...] on the host, of this process' devices; where `columns` [N, ...] are given they are
-    `{"index": [1, B]}` of the whole batch.
+    `rows` are columns [1, ...] on the host, of the whole batch or of this process' devices; where `columns` [N, ...]
+    are given they are `{"index": [1, B]}` of the whole batch.
 
     Args:
         where: NamedShardings of the `dispatch.Running`.
         shards: virtual shards of a batch, a power of two that the devices divide.
+        batch: examples of a batch, over all processes.
         looped: add the shards of a device in one program instead of in as many as there are. Needs columns.
     """
     places = [(n, d) for n, d in enumerate(mesh.devices.flat) if d.process_index == jax.process_index()]
@@ -78,15 +80,14 @@ def exact_program(
         own, seed = held[place]
         if looped:
             return many(state, own, rows["index"], seed, np.int32(n * each), np.int32(each))
-        first = (n if columns else place) * each
+        first = (n if len(next(iter(rows.values()))) == shards else place) * each
         parts = [one(state, own, {name: x[first + i] for name, x in rows.items()}, seed) for i in range(each)]
         while len(parts) > 1:
             parts = [add(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
         return parts[0]
 
     def step(running: PyTree, rows: Batch) -> tuple[PyTree, Array]:
-        parted = shards if columns else len(places) * each
-        rows = {name: x[0].reshape(parted, -1, *x.shape[2:]) for name, x in rows.items()}
+        rows = {name: x[0].reshape(-1, batch // shards, *x.shape[2:]) for name, x in rows.items()}
         copied = spread(running)
         total = join([sums(own.state, n, i, rows) for i, (own, (n, _)) in enumerate(zip(copied, places, strict=True))])
         moved = [update(own, t) for own, t in zip(copied, total, strict=True)]

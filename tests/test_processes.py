@@ -29,12 +29,23 @@ CASES = {
     "shard_map": {"parallel": "shard_map"},
     "exact": {"exact": 4},
     "exact, sliced, streamed": {"exact": 4, "mesh": "data=2,fsdp=2"},
+    "exact, whole": {"exact": 4},
 }
+
+
+class Whole:
+    """A source that every process reads whole."""
+
+    def __init__(self, arrays):
+        self.batch, self.size, self.at, self.once = arrays.batch, arrays.size, arrays.at, arrays.once
+        self.fingerprint = arrays.fingerprint
 
 
 def experiment(case, run):
     made = toy(run, model=MODEL, score=lambda predictions, examples: {"sum": float(examples["index"].sum())})
-    return dataclasses.replace(made, train=Streamed(arrays=made.train, wait=0.0)) if "streamed" in case else made
+    kinds = {"streamed": lambda arrays: Streamed(arrays=arrays, wait=0.0), "whole": Whole}
+    train = next((kind(made.train) for word, kind in kinds.items() if word in case), made.train)
+    return dataclasses.replace(made, train=train)
 
 
 WORKER = """
