@@ -130,13 +130,13 @@ def experiment_on(config: Config, problem: Problem, part: Part, fitted: Fitted |
     problem = seen(problem, part)
     fitted = fitted or fitted_on(config, problem, part)
     train, held = (fitted.lesson(take(problem.table, rows), problem.price[rows]) for rows in part)
-    tests = {"held": Evaluation(source=Arrays(columns=held, batch=EVALUATED_TOGETHER), final=True)}
+    held_out = lambda: Evaluation(source=Arrays(columns=held, batch=EVALUATED_TOGETHER), final=True)  # noqa: E731
     return Experiment(
         task=task(config, fitted),
         fitted=fitted,
         optimizer=optimizer.make(config.optimizer, config.steps),
         train=Arrays(columns=train, batch=config.batch, seed=config.seed, name=problem.name),
-        evaluations=tests if len(part.held) else {},
+        evaluations={"held": held_out()} if len(part.held) else {},
     )
 
 

@@ -22,6 +22,7 @@ from trying import TOKEN, listening, predict
 
 from deeplearn import catalog, train
 from deeplearn.cli import main
+from deeplearn.errors import DataError
 from deeplearn.export import export
 from deeplearn.plain import finite
 from deeplearn.serve import Served
@@ -242,3 +243,23 @@ def test_every_method_and_model_trains_and_is_exported(name, knob, value, tmp_pa
     config = with_knobs(with_knobs(preset, recipe.SMOKE), small)
     folder = train.train(dataclasses.replace(recipe, baseline=None, figures=None), config)
     assert export(folder, tmp_path / "export", ["cpu"])
+
+
+@pytest.mark.slow  # Each is a run of seconds to minutes on its own data; those that nobody has prepared here are skipped.
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("name", "preset"), [(name, preset) for name in catalog.names() for preset in catalog.load(name).PRESETS]
+)
+def test_every_preset_ends_with_results(name, preset, tmp_path):
+    """On the preset's own data and split, as small and short as a smoke run."""
+    recipe = catalog.load(name)
+    small = {knob: value for knob, value in recipe.SMOKE.items() if knob != "data.name"}
+    short = {"steps": 2, "optimizer.warmup": 0, "mesh": "data=1", "workdir": tmp_path / "run"}
+    config = with_knobs(with_knobs(recipe.PRESETS[preset], small), short)
+    try:
+        folder = train.train(dataclasses.replace(recipe, baseline=None, figures=None), config)
+    except DataError as error:
+        if "prepare" not in str(error):
+            raise
+        pytest.skip(str(error))
+    assert json.loads((folder / "result.json").read_text())["metrics"]

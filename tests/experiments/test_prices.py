@@ -176,6 +176,17 @@ def test_intervals_that_are_promised_are_made_by_models_that_have_not_seen_their
     np.testing.assert_allclose([row["high"] for row in found], np.maximum(high, typical), rtol=1e-5)
 
 
+def test_each_fold_is_tested_by_a_model_that_has_not_seen_it_and_the_last_model_on_nothing(tmp_path):
+    rng = np.random.default_rng(1)
+    rows = [f"Faro,{area},,{area * rng.uniform(0.8, 1.2):.2f}" for area in rng.integers(50, 200, 120)]
+    config = prices.Config(data=Data(path=write(tmp_path / "rooms.csv", rows), folds=2), **TINY | dict(networks=1))
+    work = Workspace(recipe=catalog.load("prices"), folder=tmp_path / "run")
+    results = prices.main(config, work)
+    assert len(results["test/absolute_error"].values) == 120
+    assert np.isfinite(results["test/coverage"])
+    assert len(prices.apply(of_fit(work.recipe, config, work.folder), [str(config.data.path)])) == 120
+
+
 def test_a_reference_that_is_not_positive_is_refused_with_its_line_also_in_prediction(tmp_path):
     rows = [f"Faro,{50 + i % 70},,{100 + i}" for i in range(100)]
     config = prices.Config(data=Data(path=write(tmp_path / "rooms.csv", rows), reference="area"), **TINY)
