@@ -245,7 +245,7 @@ def test_every_method_and_model_trains_and_is_exported(name, knob, value, tmp_pa
     assert export(folder, tmp_path / "export", ["cpu"])
 
 
-@pytest.mark.slow  # Each is a run of seconds to minutes on its own data; those that nobody has prepared here are skipped.
+@pytest.mark.slow  # Seconds to minutes each, on its own data; those that nobody has prepared here are skipped.
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("name", "preset"), [(name, preset) for name in catalog.names() for preset in catalog.load(name).PRESETS]
