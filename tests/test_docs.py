@@ -125,3 +125,20 @@ def test_the_dockerfile_keeps_to_what_hadolint_asks():
         assert "pip install" not in words or "--no-cache-dir" in words
         assert not {"sudo", "cd"} & set(words.split())
     assert all(isinstance(json.loads(words), list) for name, words in known if name in ("ENTRYPOINT", "CMD"))
+
+
+def test_the_jobset_tells_each_process_who_it_is():
+    import yaml
+
+    from deeplearn.processes import refuse_strangers, several
+
+    page = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    jobs = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
+    (job,) = jobs["spec"]["replicatedJobs"]
+    (container,) = job["template"]["spec"]["template"]["spec"]["containers"]
+    given = {entry["name"]: entry.get("value", "1") for entry in container["env"]}
+    assert given.keys() == {"JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"}
+    assert int(given["JAX_NUM_PROCESSES"]) == job["template"]["spec"]["completions"]
+    assert given["JAX_COORDINATOR_ADDRESS"].startswith(f"{jobs['metadata']['name']}-{job['name']}-0-0.")
+    refuse_strangers(given | {"JOB_COMPLETION_INDEX": "1"})  # Kubernetes sets it, and alone it would be refused.
+    assert several(given)
