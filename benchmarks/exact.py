@@ -17,7 +17,7 @@ import jax
 from deeplearn import parallel
 from deeplearn.checkpoint import Store
 from deeplearn.data.source import Arrays
-from deeplearn.dispatch import dispatcher
+from deeplearn.dispatch import LONGEST, dispatcher
 from deeplearn.experiment import Experiment, Run
 from deeplearn.loop import begin
 
@@ -88,10 +88,11 @@ def _sampler(experiment: Experiment, run: Run) -> Callable[[int, int], float]:
     def sample(_: int, calls: int) -> float:
         nonlocal running, done
         start = time.perf_counter()
-        for _ in range(0, calls, 256):
-            count = min(256, calls)
+        end = done + calls
+        while done < end:
+            count = min(LONGEST, end - done)
             running, _ = dispatch(running, done, count)
-            done, calls = done + count, calls - count
+            done += count
         jax.block_until_ready(running)
         return time.perf_counter() - start
 

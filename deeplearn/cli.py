@@ -32,8 +32,8 @@ usage: deeplearn VERB ...        (deeplearn VERB --help explains it)
   export RUN                     the model as StableHLO and safetensors
   data list|prepare NAME         public data sets, and how to get them
   index build|add|query ...      find pictures that are like a given one
-  bench NAME [--quick]           matmul, step, scaling, input, loop, encoding, search, exact, compare, faults,
-                                 growth, start, predict, decode
+  bench NAME [--quick]           matmul, step, scaling, input, loop, encoding, search, exact, compare,
+                                 faults, growth, start, predict, decode
   info                           versions, devices, settings, folders
   completion bash|zsh|fish       help on the Tab key
 

@@ -46,7 +46,7 @@ class Run:
     microbatches: Count = 1
     """Parts of the batch whose gradients are added before each update, to save memory."""
     exact: Annotated[int, Range(low=0, high=2**16)] = 0
-    """Virtual shards of a batch, a power of two: the same bits on so many devices and processes or fewer; 0: off."""
+    """Virtual shards of a batch, a power of two: the same bits on any number of devices that divides it; 0: off."""
     parallel: Literal["jit", "shard_map", "pmap"] = "jit"
     """How the step is spread over devices: by the compiler, or with explicit sums."""
     mesh: str = ""

@@ -144,9 +144,9 @@ def refuse_parts(
             "use --parallel jit and --microbatches 1, without --exact."
         )
     if "batch_stats" in collections:
+        knobs = f"--exact {shards}" if shards else f"--parallel {how}, --microbatches {microbatches}"
         return (
-            f"batch normalisation sees parts of the batch (--parallel {how}, --microbatches {microbatches}, --exact "
-            f"{shards}): "
+            f"batch normalisation sees parts of the batch ({knobs}): "
             "the numbers differ from those of the whole batch on --parallel jit."
         )
     return None

@@ -54,8 +54,8 @@ def plan(recipe: Recipe, config: Run) -> str:
         f"bytes moved a step   {costs.get('bytes accessed', float('nan')):,.3g} a device",
     ]
     if sent := collectives(program.as_text()):
-        told = ", ".join(f"{name} {size / 2**20:,.2f} MiB" for name, size in sent.items())
-        lines.append(f"sums and copies      {told} a step and device")
+        kinds = ", ".join(f"{name} {size / 2**20:,.2f} MiB" for name, size in sent.items())
+        lines.append(f"sums and copies      {kinds} a step and device")
     if memory is not None:
         need = memory.argument_size_in_bytes + memory.temp_size_in_bytes
         lines.append(f"memory a device      {need / 2**20:,.1f} MiB (arguments and temporaries of one step)")

@@ -47,8 +47,9 @@ class Job:
     """Examples a second that a host prepares."""
 
 
+# Efficiencies are assumed, in the range that is published for such models on such chips; measure your own.
 JOBS = (
-    # 2,000 JPEGs a second and host: some 30 a core and second at full size, on 64 cores.
+    # 2,000 JPEGs a second and host, assumed: some 30 a core and second at full size, on 64 cores.
     Job("ResNet-50, batch 8,192", 25.6e6, 20.0e9, 8192, 0.2, False, 2_000),
     Job("Transformer base, 1,024 pairs", 63.1e6, 2 * 3 * 63.1e6 * 32, 1024, 0.35, False, 100_000),
     Job("7 billion parameters, 4 M tokens", 7e9, 6 * 7e9 * 2048, 2048, 0.4, True, 100_000),

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import pytest
 from toy import RUN, Net, toy
 
-from deeplearn import parallel
-from deeplearn.plan import collectives, held
+from deeplearn import catalog, parallel
+from deeplearn.plan import collectives, held, plan
 from deeplearn.step import init, train_step
 
 EXPERIMENT = toy(RUN, model=Net(width=4096))
@@ -59,6 +59,13 @@ def test_results_are_read_from_a_program_as_it_is_printed():
       %c = f32[9]{0} add(%a, %a)
     """
     assert collectives(text) == {"all-reduce": 24, "all-gather": 16}
+
+
+def test_a_plan_says_each_thing_once_and_that_batch_normalisation_sees_parts():
+    recipe = catalog.load("classification")
+    said = plan(recipe, dataclasses.replace(recipe.Config(), batch=8, mesh="data=2", exact=2))
+    assert said.count("all-reduce") == 1
+    assert said.count("batch normalisation sees parts of the batch (--exact 2)") == 1
 
 
 def test_a_plan_refuses_what_a_run_would_refuse(tmp_path):
