@@ -1,9 +1,12 @@
 """Words of a command line into frozen dataclasses."""
 
+import contextlib
+import io
 import re
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +52,41 @@ def parse(form: Any, words: list[str], *, verb: str, about: str, default: Any = 
             str_from_instance=lambda value: [str(value)],
         )
 
-    if {"-h", "--help", "-H", "--help-verbose"} & set(words):  # tyro would wrap none of it.
-        paragraphs = re.sub(r"(?<=\S)\n(?=\S)", " ", about.strip())
-        print(wrapped(paragraphs) + "\n")
-    return tyro.cli(
-        form,
-        args=words,
-        prog=f"deeplearn {verb}",
-        description="",
-        config=style,
-        registry=registry,
-        **arguments,
-    )
+    def parsed() -> Any:
+        prog = f"deeplearn {verb}"
+        return tyro.cli(form, args=words, prog=prog, description="", config=style, registry=registry, **arguments)
+
+    if not {"-h", "--help", "-H", "--help-verbose"} & set(words):
+        return parsed()
+    # tyro wraps its tables, neither the paragraphs nor the line of usage.
+    paragraphs = re.sub(r"(?<=\S)\n(?=\S)", " ", about.strip())
+    print(wrapped(paragraphs) + "\n")
+    with _usage_wrapped():
+        return parsed()
+
+
+@contextlib.contextmanager
+def _usage_wrapped() -> Iterator[None]:
+    """What is printed here, with lines of usage no longer than the terminal, and the colours that the terminal has."""
+    caught = io.TextIOWrapper(io.BytesIO(), encoding=sys.stdout.encoding)
+    caught.isatty = sys.stdout.isatty
+    try:
+        with contextlib.redirect_stdout(caught):
+            yield
+    finally:
+        caught.seek(0)
+        for line in caught:
+            print(_broken(line) if "usage:" in line else line, end="")
+
+
+def _broken(usage: str) -> str:
+    """A line of usage without its colours, broken between options, each of which keeps its brackets together."""
+    lines = [""]
+    for part in re.findall(r"\[.*?\]+|\S+", re.sub(r"\x1b\[[0-9;]*m", "", usage)):
+        longer = f"{lines[-1]} {part}" if lines[-1] else part
+        fits = len(longer) < shutil.get_terminal_size().columns or not lines[-1]
+        lines = [*lines[:-1], longer] if fits else [*lines, f"      {part}"]
+    return "\n".join(lines) + "\n"
 
 
 def _whole(word: str) -> int:

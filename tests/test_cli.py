@@ -1,5 +1,6 @@
 """The command line: each verb is a file, help is quick, knobs come from presets, files and flags in that order."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -54,6 +55,17 @@ def test_help_fits_the_terminal_and_loses_no_word(words, width, capsys, monkeypa
     narrow = capsys.readouterr().out
     assert max(map(len, narrow.splitlines())) <= max(width, 80)  # Usage lines of 80 are as narrow as they get.
     assert narrow.replace("\\\n", "").split() == whole.split()
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("train", "sweep", "bench")])
+@pytest.mark.parametrize("width", [60, 80])
+def test_help_of_a_verb_fits_the_terminal(verb, width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    with contextlib.suppress(SystemExit):
+        main([verb, "--help"])
+    said = capsys.readouterr().out
+    assert f"usage: deeplearn {verb}" in said
+    assert max(map(len, said.splitlines())) <= width
 
 
 def test_a_long_command_can_still_be_pasted():
