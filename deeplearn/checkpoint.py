@@ -255,11 +255,13 @@ def _alone() -> Iterator[ocp.Checkpointer]:
 
 
 def _used(saved: Mapping[str, Any]) -> dict[str, str]:
-    """step, params/ and extra/ -> the leaf of a checkpoint that evaluation uses, an average where one is kept."""
+    """step, params/ and extra/ -> the leaf of a checkpoint that evaluation uses: of the best step or an average where
+    the run keeps one."""
     names = {name.removeprefix("state/"): name for name in saved}
     used = {name: names[name] for name in names if name == "step" or name.startswith(("params/", "extra/"))}
     averages = {name.partition("/average/")[2]: there for name, there in names.items() if name.startswith("opt/")}
-    return used | {f"params/{name}": there for name, there in averages.items() if name}
+    used |= {f"params/{name}": there for name, there in averages.items() if name}
+    return {name: names.get(f"best/{name}", there) for name, there in used.items()}
 
 
 def _saved(orbax: Any, path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, PyTree
 
 from deeplearn import parallel
+from deeplearn.best import Best
 from deeplearn.data.source import Arrays, Source, prefetch
 from deeplearn.errors import ConfigError
 from deeplearn.exact import exact_program
@@ -37,6 +38,8 @@ class Running(struct.PyTreeNode):
     state: State
     sums: dict[str, Metric]
     """Metrics of the steps since the last line of the log."""
+    best: Best | None = None
+    """In checkpoints of runs that keep one; steps do not see it."""
 
 
 Dispatch = Callable[[Running, int, int], tuple[Running, Array]]

@@ -35,6 +35,8 @@ class Run:
     """Steps between lines in the log."""
     eval_every: Count | None = None
     """Steps between evaluations; by default only after the last step."""
+    best: str = ""
+    """Metric of the validation, such as valid/loss: keep the step of the best evaluation instead of the last step."""
     save_every: Count | None = None
     """Steps between checkpoints; by default `save_seconds` alone says when, and the last step is saved."""
     save_seconds: NotNegative | None = 300.0

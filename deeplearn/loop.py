@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
-from deeplearn import parallel
+from deeplearn import best, parallel
 from deeplearn.checkpoint import Store
 from deeplearn.config import check, to_json
 from deeplearn.dispatch import LONGEST, Dispatch, Running, dispatcher, reseeded, running_shapes, seed_array
@@ -30,6 +30,7 @@ from deeplearn.record import fitfile
 from deeplearn.record.log import Log, log_to
 from deeplearn.reestimate import settled
 from deeplearn.step import PATIENCE, State, init, nonfinite_leaves, variables
+from deeplearn.task import Variables
 from deeplearn.watchdog import watched
 
 DISPATCH_SECONDS = 0.5
@@ -47,7 +48,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
             By default run.seed alone.
 
     Returns:
-        The final state, and the results of all evaluations at the last step.
+        The final state, and the results of all evaluations at the last step; of the best step with `run.best`.
 
     Raises:
         ConfigError: knobs that contradict each other, a folder that holds a fit with other knobs or data, or in which
@@ -70,6 +71,7 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
             if jax.process_index() == 0:
                 fitfile.admit(folder, started_with(experiment, run), experiment.assets, FREE, again=run.restart)
             running, shardings = begin(experiment, run, seeds, mesh, store)
+            kept, running, shardings = running.best, running.replace(best=None), shardings.replace(best=None)
             start, results = int(_first(running.state.step)), {}
             log = stack.enter_context(log_to(folder, run.steps, sinks=run.sinks))
             again = start > 0 and _to_evaluate(run, start)
@@ -82,45 +84,68 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
             live()
             stop.check()
 
+        def look(learnt: Variables, between: Callable[[], None], *, final: bool) -> Results:
+            place, learnt = on_one(mesh, learnt) if run.exact else (mesh, learnt)
+            return evaluate(experiment, learnt, place, final=final, lanes=len(seeds), between=between)
+
         def measure(done: int, running: Running) -> Results:
+            last = done >= run.steps
             try:
                 with stop.at_once(_saved(done, run.workdir or folder)):
-                    learnt = variables(running.state)
-                    place, learnt = on_one(mesh, learnt) if run.exact else (mesh, learnt)
-                    results = evaluate(
-                        experiment, learnt, place, final=done >= run.steps, lanes=len(seeds), between=between
-                    )
+                    learnt = best.chosen(running.best) if last and run.best else variables(running.state)
+                    results = look(learnt, between, final=last)
             except Interrupted:
                 store.save(done, running)
                 raise
             log.write(done, scalars(results))
             return results
 
+        def choose(done: int, running: Running) -> best.Best:
+            """Not to be interrupted: the checkpoint that follows has to hold what was chosen."""
+            last = done >= run.steps
+            state = running.state if last else _settled(experiment, run, running.state, mesh, len(seeds))
+            results = look(variables(state), live, final=False)
+            found = best.better(kept, state, results, run.best)
+            if last:
+                log.say(f"keeping step {best.steps(found)}, the best by {run.best}")
+            else:
+                log.write(done, scalars(results))
+            return found
+
         if again:  # The run was stopped after it had saved and before it had written down what it measured.
-            results = measure(start, running)
+            if run.best and start < run.steps:
+                kept = choose(start, running)
+            else:
+                results = measure(start, running.replace(best=kept))
         pauses = _pauses(run, stop, store)
         for done, running, pause in _train(experiment, run, seeds, running, dispatch, pauses, log, live):  # noqa: B020
+            stopped = pause.signal and done < run.steps
             if done == run.steps:
                 running = running.replace(state=_settled(experiment, run, running.state, mesh, len(seeds)))
+            if run.best and pause.evaluate and not stopped:
+                kept = choose(done, running)
+            running = running.replace(best=kept)
             if pause.save:  # First: evaluations may be long, and a stop must not lose the steps before them.
                 store.save(done, running)
-            if pause.signal and done < run.steps:
+            if stopped:
                 store.wait()
                 raise Interrupted(pause.signal, _saved(done, run.workdir or folder))
-            if pause.evaluate:
+            if pause.evaluate and (not run.best or done == run.steps):
                 results = measure(done, running)
-    return running.state, results
+    return best.final(running.state, kept), results
 
 
 def refuse(experiment: Experiment, run: Run, mesh: Mesh) -> str | None:
     """What to tell the user of how the batch is cut up.
 
     Raises:
-        ConfigError: it cannot be cut up so.
+        ConfigError: it cannot be cut up so, or nothing can be chosen by `run.best`.
     """
     parallel.check(mesh, run.parallel, run.batch, run.microbatches)
     if run.exact:
         check_shards(mesh, run.parallel, run.batch, run.exact)
+    if run.best:
+        best.refuse_metric(experiment, run)
     parts = (mesh, run.parallel, run.microbatches, run.exact)
     return parallel.refuse_parts(experiment.task.couples, collections(experiment), *parts)
 
@@ -165,9 +190,12 @@ def begin(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mesh, st
 
     example = jax.tree.map(jnp.asarray, experiment.train.at(0))
     shapes = running_shapes(experiment, seeds, start)
+    if run.best:
+        shapes = shapes.replace(best=jax.eval_shape(best.first, shapes.state))
     where = Running(
         state=parallel.placements(shapes.state, mesh, experiment.rules),
         sums=jax.tree.map(lambda _: parallel.replicated(mesh), shapes.sums),
+        best=parallel.placements(shapes.best, mesh, experiment.rules) if run.best else None,
     )
     target = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, where)
     restored = store.restore(target)
@@ -177,7 +205,8 @@ def begin(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mesh, st
     quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     build = start if len(seeds) == 1 else jax.vmap(start)
     state = jax.jit(build, out_shardings=where.state, compiler_options=quick)(seed_array(seeds))
-    return Running(state=state, sums=_zeros(where.sums, shapes.sums)), where
+    first = jax.jit(best.first, out_shardings=where.best)(state) if run.best else None
+    return Running(state=state, sums=_zeros(where.sums, shapes.sums), best=first), where
 
 
 def _settled(experiment: Experiment, run: Run, state: State, mesh: Mesh, lanes: int) -> State:

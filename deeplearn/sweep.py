@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplearn import catalog, files, lock, proposals
+from deeplearn.best import of_validation
 from deeplearn.config import flat, from_json, to_json
 from deeplearn.errors import ConfigError, DeeplearnError, StorageError, UsageError, note
 from deeplearn.experiment import Recipe, Run
@@ -131,11 +132,6 @@ def _refuse_blind(recipe: Recipe, config: Run, metric: str) -> None:
         raise ConfigError(f"{recipe.name} measures nothing on validation data, so there is nothing to choose by.")
     if metric and metric.rpartition("/")[0] not in splits:
         raise ConfigError(f"{recipe.name} does not measure {metric}; give --metric {splits[0]}/NAME, or none.")
-
-
-def of_validation(metric: str) -> bool:
-    """Whether a metric may be chosen by: every other evaluation is a test, which is looked at once."""
-    return metric.startswith("valid")
 
 
 def with_knobs(config: Run, knobs: Mapping[str, Any]) -> Run:

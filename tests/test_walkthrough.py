@@ -38,7 +38,7 @@ def commands():
     """Every `deeplearn train` of our experiments that the texts show."""
     texts = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "experiments").glob("*.py")]
     # A command given to another one stands in quotes, and ends where they do.
-    shown = re.compile(rf"""(["']?)deeplearn train ((?:{'|'.join(catalog.names())})\b[^\n`#|&\\]*)""")
+    shown = re.compile(rf"""(["']?)deeplearn train ((?:{"|".join(catalog.names())})\b[^\n`#|&\\]*)""")
     found = [match for text in texts for match in shown.findall(text.read_text())]
     return sorted({(command.split(quote)[0] if quote else command).strip() for quote, command in found})
 

@@ -1,0 +1,106 @@
+"""The best step of a training, by a metric of the validation: `--best valid/loss --eval-every 100`."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
+
+from deeplearn.errors import ConfigError
+from deeplearn.experiment import Experiment, Run
+from deeplearn.metrics import Results
+from deeplearn.record.table import lower_is_better
+from deeplearn.step import State, variables
+from deeplearn.task import Variables
+
+
+class Best(struct.PyTreeNode):
+    """What was learnt up to the best step so far; leaves [S, ...] where several seeds train together."""
+
+    step: Int[Array, ""]
+    """0 before the first evaluation."""
+    value: Float[Array, ""]
+    """Of the metric, its sign turned where more is better."""
+    params: PyTree
+    """The averaged ones where the optimizer keeps an average."""
+    extra: PyTree
+
+
+def of_validation(metric: str) -> bool:
+    """Whether one may choose by a metric: the test set must not be looked at while choices are made."""
+    return metric.startswith("valid")
+
+
+def refuse_metric(experiment: Experiment, run: Run) -> None:
+    """Whether the run can choose a step as `run.best` says.
+
+    Raises:
+        ConfigError: it names no metric of the validation, or no evaluation would come before the last step.
+    """
+    split, _, _ = run.best.partition("/")
+    known = [name for name, own in experiment.evaluations.items() if of_validation(name) and not own.final]
+    if not of_validation(run.best) or split not in known:
+        choices = ", ".join(f"{name}/loss" for name in known) or "there is none here"
+        raise ConfigError(
+            f"--best {run.best} is no metric of the validation, by which alone one may choose: {choices}."
+        )
+    if run.eval_every is None or run.eval_every >= run.steps:
+        raise ConfigError("--best chooses among evaluations, and the only one comes after the last step: --eval-every.")
+
+
+def first(state: State) -> Best:
+    """Before anything was measured; works under jit and vmap."""
+    learnt = variables(state)
+    # Copies: the first training step takes the memory of the state.
+    copy = partial(jax.tree.map, jnp.array)
+    return Best(
+        step=jnp.zeros_like(state.step),
+        value=jnp.full(state.step.shape, jnp.inf, jnp.float32),
+        params=copy(learnt["params"]),
+        extra=copy(state.extra),
+    )
+
+
+def better(best: Best, state: State, results: Results, metric: str) -> Best:
+    """The better of the best so far and the state that these are the results of; of equal ones the earlier.
+
+    Raises:
+        ConfigError: there is no such metric.
+    """
+    if metric not in results:
+        names = ", ".join(sorted(name for name, value in results.items() if jnp.ndim(value) <= 1))
+        raise ConfigError(f"--best {metric} was not measured; choose by one of: {names}.")
+    sign = 1.0 if lower_is_better(metric) else -1.0
+    value = jnp.float32(sign) * jnp.asarray(results[metric], jnp.float32)
+    place = jax.tree.map(lambda leaf: leaf.sharding, best)
+    return _program(place)(best, state, value)
+
+
+def _program(place: PyTree) -> jax.stages.Wrapped:
+    def choose(best: Best, state: State, value: ArrayLike) -> Best:
+        now = Best(step=state.step, value=value, params=variables(state)["params"], extra=state.extra)
+        wins = value < best.value  # never where it is NaN
+
+        def pick(new: Array, old: Array) -> Array:
+            return jnp.where(wins.reshape(wins.shape + (1,) * (new.ndim - wins.ndim)), new, old)
+
+        return jax.tree.map(pick, now, best)
+
+    return jax.jit(choose, out_shardings=place)
+
+
+def chosen(best: Best) -> Variables:
+    """What evaluation and prediction use."""
+    return {"params": best.params, **best.extra}
+
+
+def final(state: State, best: Best | None) -> State:
+    """The last state, or what was chosen, with which no training goes on."""
+    return state if best is None else state.replace(params=best.params, extra=best.extra, opt=())
+
+
+def steps(best: Best) -> str:
+    """The chosen step, of several seeds each one's."""
+    return ", ".join(str(step) for step in np.ravel(best.step))
