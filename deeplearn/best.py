@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, ArrayLike, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from deeplearn.errors import ConfigError
 from deeplearn.experiment import Experiment, Run
-from deeplearn.metrics import Results
+from deeplearn.metrics import Results, numbers
 from deeplearn.record.table import lower_is_better
 from deeplearn.step import State, variables
 from deeplearn.task import Variables
@@ -33,11 +33,18 @@ def of_validation(metric: str) -> bool:
     return metric.startswith("valid")
 
 
+def refuse_undirected(metric: str, flag: str) -> None:
+    """Raises ConfigError where neither small nor large values of a metric are better."""
+    if lower_is_better(metric) is None:
+        raise ConfigError(f"{flag} {metric}: neither small nor large values are better, so there is nothing to choose.")
+
+
 def refuse_metric(experiment: Experiment, run: Run) -> None:
     """Whether the run can choose a step as `run.best` says.
 
     Raises:
-        ConfigError: it names no metric of the validation, or no evaluation would come before the last step.
+        ConfigError: it names no metric of the validation, or one of which neither small nor large values are better;
+            or no evaluation would come before the last step.
     """
     split, _, _ = run.best.partition("/")
     known = [name for name, own in experiment.evaluations.items() if of_validation(name) and not own.final]
@@ -46,6 +53,7 @@ def refuse_metric(experiment: Experiment, run: Run) -> None:
         raise ConfigError(
             f"--best {run.best} is no metric of the validation, by which alone one may choose: {choices}."
         )
+    refuse_undirected(run.best, "--best")
     if run.eval_every is None or run.eval_every >= run.steps:
         raise ConfigError("--best chooses among evaluations, and the only one comes after the last step: --eval-every.")
 
@@ -69,26 +77,23 @@ def better(best: Best, state: State, results: Results, metric: str) -> Best:
     Raises:
         ConfigError: there is no such metric.
     """
-    if metric not in results:
-        names = ", ".join(sorted(name for name, value in results.items() if jnp.ndim(value) <= 1))
-        raise ConfigError(f"--best {metric} was not measured; choose by one of: {names}.")
-    sign = 1.0 if lower_is_better(metric) else -1.0
-    value = jnp.float32(sign) * jnp.asarray(results[metric], jnp.float32)
-    place = jax.tree.map(lambda leaf: leaf.sharding, best)
-    return _program(place)(best, state, value)
+    measured = numbers(results)
+    if metric not in measured:
+        raise ConfigError(f"--best {metric} was not measured; choose by one of: {', '.join(sorted(measured))}.")
+    sign = 1 if lower_is_better(metric) else -1
+    # On the host: what each of several processes has is then the same array to all of them.
+    return _better(best, state, sign * np.asarray(measured[metric], np.float32).reshape(best.value.shape))
 
 
-def _program(place: PyTree) -> jax.stages.Wrapped:
-    def choose(best: Best, state: State, value: ArrayLike) -> Best:
-        now = Best(step=state.step, value=value, params=variables(state)["params"], extra=state.extra)
-        wins = value < best.value  # never where it is NaN
+@jax.jit
+def _better(best: Best, state: State, value: Array) -> Best:
+    now = Best(step=state.step, value=value, params=variables(state)["params"], extra=state.extra)
+    wins = value < best.value  # never where it is NaN
 
-        def pick(new: Array, old: Array) -> Array:
-            return jnp.where(wins.reshape(wins.shape + (1,) * (new.ndim - wins.ndim)), new, old)
+    def pick(new: Array, old: Array) -> Array:
+        return jnp.where(wins.reshape(wins.shape + (1,) * (new.ndim - wins.ndim)), new, old)
 
-        return jax.tree.map(pick, now, best)
-
-    return jax.jit(choose, out_shardings=place)
+    return jax.tree.map(pick, now, best)
 
 
 def chosen(best: Best) -> Variables:

@@ -68,7 +68,7 @@ def parse(form: Any, words: list[str], *, verb: str, about: str, default: Any = 
 @contextlib.contextmanager
 def _usage_wrapped() -> Iterator[None]:
     """What is printed here, with lines of usage no longer than the terminal, and the colours that the terminal has."""
-    caught = io.TextIOWrapper(io.BytesIO(), encoding=sys.stdout.encoding)
+    caught = io.TextIOWrapper(io.BytesIO(), encoding=sys.stdout.encoding, errors=sys.stdout.errors)
     caught.isatty = sys.stdout.isatty
     try:
         with contextlib.redirect_stdout(caught):
@@ -76,13 +76,14 @@ def _usage_wrapped() -> Iterator[None]:
     finally:
         caught.seek(0)
         for line in caught:
-            print(_broken(line) if "usage:" in line else line, end="")
+            plain = re.sub(r"\x1b\[[0-9;]*m", "", line)
+            print(_broken(plain) if plain.startswith("usage:") else line, end="")
 
 
 def _broken(usage: str) -> str:
-    """A line of usage without its colours, broken between options, each of which keeps its brackets together."""
+    """A line of usage broken between options, each of which keeps its brackets together."""
     lines = [""]
-    for part in re.findall(r"\[.*?\]+|\S+", re.sub(r"\x1b\[[0-9;]*m", "", usage)):
+    for part in re.findall(r"\[.*?\]+|\S+", usage):
         longer = f"{lines[-1]} {part}" if lines[-1] else part
         fits = len(longer) < shutil.get_terminal_size().columns or not lines[-1]
         lines = [*lines[:-1], longer] if fits else [*lines, f"      {part}"]

@@ -238,8 +238,11 @@ def lane_of(tree: PyTree, lane: int) -> PyTree:
 
 def scalars(results: Results) -> dict[str, float]:
     """What a log line can hold: numbers, and the mean over seeds that train together."""
+    return {name: float(np.mean(values)) for name, values in numbers(results).items()}
+
+
+def numbers(results: Results) -> dict[str, list[float]]:
+    """The numbers among results, one of each seed that trains together; no tables and no values of single examples."""
     each = {name: value if isinstance(value, list) else [value] for name, value in results.items()}
     each = {name: [v.value if isinstance(v, Drawn) else v for v in own] for name, own in each.items()}
-    return {
-        name: float(np.mean(v)) for name, v in each.items() if not isinstance(v[0], Each | Named) and np.ndim(v[0]) == 0
-    }
+    return {name: v for name, v in each.items() if not isinstance(v[0], Each | Named) and np.ndim(v[0]) == 0}

@@ -53,6 +53,8 @@ def plan(recipe: Recipe, config: Run) -> str:
         f"FLOPs a step         {costs.get('flops', float('nan')):,.3g} a device",
         f"bytes moved a step   {costs.get('bytes accessed', float('nan')):,.3g} a device",
     ]
+    if config.best:
+        lines.append(f"best step            {size((state.params, state.extra)) / 2**20:,.1f} MiB more, sliced alike")
     if sent := collectives(program.as_text()):
         kinds = ", ".join(f"{name} {size / 2**20:,.2f} MiB" for name, size in sent.items())
         lines.append(f"sums and copies      {kinds} a step and device")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplearn import catalog, files, lock, proposals
-from deeplearn.best import of_validation
+from deeplearn.best import of_validation, refuse_undirected
 from deeplearn.config import flat, from_json, to_json
 from deeplearn.errors import ConfigError, DeeplearnError, StorageError, UsageError, note
 from deeplearn.experiment import Recipe, Run
@@ -89,6 +89,7 @@ def plan(
         raise UsageError(
             f"a sweep chooses, so it may not look at {metric}: give a metric of the validation, such as valid/loss."
         )
+    refuse_undirected(metric, "--metric")
     if "choose" in {field.name for field in dataclasses.fields(config)} and not vars(config)["choose"]:
         note("--choose: trials learn from the training part and are compared on the validation part")
         config = merged(config, {"choose": True})
@@ -241,7 +242,7 @@ def chosen(sweep: Sweep, expected: Collection[str], metrics: Collection[str]) ->
     Raises:
         ConfigError: the experiment does not measure it.
     """
-    known = [name for name in metrics if of_validation(name)]
+    known = [name for name in metrics if of_validation(name) and lower_is_better(name) is not None]
     if sweep.metric in known:
         return sweep.metric
     kinds = [name.rpartition("/")[2] for name in expected] + ["loss"]

@@ -11,7 +11,7 @@ import pytest
 from test_loop import same_bits
 from toy import RUN, columns, toy
 
-from deeplearn import loop
+from deeplearn import best, loop
 from deeplearn.checkpoint import flat, read
 from deeplearn.data.source import Arrays
 from deeplearn.errors import ConfigError
@@ -19,7 +19,7 @@ from deeplearn.evaluation import evaluate
 from deeplearn.experiment import Evaluation
 from deeplearn.interrupt import Interrupted, Stop
 from deeplearn.loop import fit
-from deeplearn.metrics import scalars
+from deeplearn.metrics import Drawn, scalars
 from deeplearn.optimizer import Optimizer
 from deeplearn.parallel import make_mesh
 from deeplearn.step import variables
@@ -35,9 +35,15 @@ KNOBS = dataclasses.replace(
 )
 
 
+def score(predictions, examples):
+    """Of the kinds that a score may have: what is drawn, a table, and a number for which neither end is better."""
+    hits = predictions.argmax(-1) == examples["label"]
+    return {"wer": Drawn(float(1 - hits.mean()), np.zeros(3)), "table": np.zeros((2, 2)), "blanks": 0.5}
+
+
 def experiment(run):
     made = toy(run)
-    valid = Evaluation(source=Arrays(columns=columns(64, 2), batch=64))
+    valid = Evaluation(source=Arrays(columns=columns(64, 2), batch=64), score=score)
     test = dataclasses.replace(made.evaluations["test"], final=True)
     return dataclasses.replace(made, evaluations={"valid": valid, "test": test})
 
@@ -122,6 +128,21 @@ def test_more_of_a_score_is_better_where_its_name_says_so(tmp_path):
     assert results["valid/accuracy"] == pytest.approx(max(line.get("valid/accuracy", 0) for line in lines))
 
 
+def test_a_value_that_is_drawn_is_chosen_by(tmp_path):
+    _, results = train(tmp_path, best="valid/wer")
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert results["valid/wer"].value == pytest.approx(min(line.get("valid/wer", 1) for line in lines))
+
+
+def test_choosing_compiles_once_however_often(tmp_path, monkeypatch):
+    traced = []
+    monkeypatch.setattr(best, "variables", lambda state: traced.append(1) or variables(state))
+    train(tmp_path / "few", eval_every=8)
+    few = len(traced)
+    train(tmp_path / "many", eval_every=1)
+    assert len(traced) - few <= few  # 2 choices against 16
+
+
 def test_what_is_kept_is_what_an_evaluation_measures_again(reference):
     _, state, results = reference
     assert evaluate(experiment(KNOBS), variables(state), make_mesh("data=1"))["valid/loss"] == results["valid/loss"]
@@ -132,6 +153,8 @@ def test_what_is_kept_is_what_an_evaluation_measures_again(reference):
     [
         ({"best": "test/loss"}, "no metric of the validation.*valid/loss"),
         ({"best": "valid/los"}, "was not measured.*valid/loss"),
+        ({"best": "valid/table"}, "was not measured.*valid/loss"),
+        ({"best": "valid/blanks"}, "neither small nor large"),
         ({"eval_every": None}, "--eval-every"),
     ],
     ids=str,

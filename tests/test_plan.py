@@ -68,6 +68,13 @@ def test_a_plan_says_each_thing_once_and_that_batch_normalisation_sees_parts():
     assert said.count("batch normalisation sees parts of the batch (--exact 2)") == 1
 
 
+def test_a_plan_counts_the_best_step_that_is_kept():
+    recipe = catalog.load("classification")
+    config = dataclasses.replace(recipe.Config(), batch=8, mesh="data=1", choose=True, eval_every=100)
+    assert "best step" not in plan(recipe, config)
+    assert "best step            1.0 MiB more" in plan(recipe, dataclasses.replace(config, best="validation/loss"))
+
+
 def test_a_plan_refuses_what_a_run_would_refuse(tmp_path):
     from deeplearn.errors import ConfigError
     from deeplearn.loop import refuse

@@ -16,8 +16,11 @@ from points import Streamed
 from toy import RUN, Net, toy
 
 from deeplearn import sealed
+from deeplearn.checkpoint import read
 from deeplearn.errors import ConfigError
+from deeplearn.experiment import Evaluation
 from deeplearn.loop import fit
+from deeplearn.optimizer import Optimizer
 from deeplearn.processes import HEARTBEAT_SECONDS, LOST, join, refuse_strangers, several
 
 TESTS = Path(__file__).parent
@@ -30,6 +33,12 @@ CASES = {
     "exact": {"exact": 4},
     "exact, sliced, streamed": {"exact": 4, "mesh": "data=2,fsdp=2"},
     "exact, whole": {"exact": 4},
+    "best, sliced": {
+        "best": "valid/loss",
+        "eval_every": 1,
+        "mesh": "fsdp=2,tensor=2",
+        "optimizer": Optimizer(rate=0.3),
+    },
 }
 
 
@@ -45,7 +54,8 @@ def experiment(case, run):
     made = toy(run, model=MODEL, score=lambda predictions, examples: {"sum": float(examples["index"].sum())})
     kinds = {"streamed": lambda arrays: Streamed(arrays=arrays, wait=0.0), "whole": Whole}
     train = next((kind(made.train) for word, kind in kinds.items() if word in case), made.train)
-    return dataclasses.replace(made, train=train)
+    valid = {"valid": Evaluation(source=made.evaluations["test"].source)} if run.best else {}
+    return dataclasses.replace(made, train=train, evaluations=made.evaluations | valid)
 
 
 WORKER = """
@@ -130,7 +140,7 @@ def alone(tmp_path_factory):
 
 
 # float32 sums in another order, as in test_fit.py.
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if "best" not in case])
 def test_two_processes_learn_what_one_learns(case, together, alone):
     import jax
 
@@ -156,6 +166,19 @@ def test_two_processes_have_the_bits_of_one_in_exact_mode(case, together, tmp_pa
         np.testing.assert_array_equal(theirs[f"arr_{i}"], np.asarray(leaf))
     for rank in range(2):
         assert json.loads((together / case / f"process-{rank}.json").read_text())["test/loss"] == results["test/loss"]
+
+
+def test_two_processes_keep_the_step_that_one_keeps(together, tmp_path):
+    import jax
+
+    run = dataclasses.replace(SHORT, **CASES["best, sliced"] | {"mesh": "data=1"})
+    state, _ = fit(experiment("best, sliced", run), run, tmp_path)
+    ours = [np.load(together / "best, sliced" / f"process-{rank}.npz") for rank in range(2)]
+    for i, leaf in enumerate(jax.tree.leaves(state.params)):
+        np.testing.assert_array_equal(ours[0][f"arr_{i}"], ours[1][f"arr_{i}"])
+        np.testing.assert_allclose(ours[0][f"arr_{i}"], np.asarray(leaf), atol=1e-4)
+    kept = [int(read(folder / "checkpoints")[1]["step"]) for folder in (together / "best, sliced", tmp_path)]
+    assert kept[0] == kept[1]
 
 
 def test_one_process_restores_what_two_have_saved(together):

@@ -82,6 +82,7 @@ def test_going_on_trains_nothing_twice_and_refuses_another_sweep(grid, capsys):
         (["--over", "seed=0,1,2"], 2, "a choice"),
         (["--over", "width"], 2, "KNOB=VALUE"),
         (["--over", "width=8..64"], 2, "--trials 20"),
+        (["--over", "width=8", "--metric", "validation/blanks"], 78, "neither small nor large"),
         ([], 2, "what to vary"),
     ],
 )
