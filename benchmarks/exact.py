@@ -15,11 +15,11 @@ from typing import Any
 import jax
 
 from deeplearn import parallel
+from deeplearn.beginning import begin
 from deeplearn.checkpoint import Store
 from deeplearn.data.source import Arrays
 from deeplearn.dispatch import LONGEST, dispatcher
 from deeplearn.experiment import Experiment, Run
-from deeplearn.loop import begin
 
 from . import records
 from .cases import cases, optimizer

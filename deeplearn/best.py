@@ -1,5 +1,6 @@
 """The best step of a training, by a metric of the validation: `--best valid/loss --eval-every 100`."""
 
+from collections.abc import Iterable
 from functools import partial
 
 import jax
@@ -10,9 +11,9 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from deeplearn.errors import ConfigError
 from deeplearn.experiment import Experiment, Run
-from deeplearn.metrics import Results, numbers
+from deeplearn.metrics import Results, computed, numbers
 from deeplearn.record.table import lower_is_better
-from deeplearn.step import State, variables
+from deeplearn.step import State, eval_step, variables
 from deeplearn.task import Variables
 
 
@@ -53,9 +54,28 @@ def refuse_metric(experiment: Experiment, run: Run) -> None:
         raise ConfigError(
             f"--best {run.best} is no metric of the validation, by which alone one may choose: {choices}."
         )
+    measured = _measured(experiment, split)
+    if measured and run.best not in measured:
+        raise ConfigError(_unmeasured(run.best, measured))
     refuse_undirected(run.best, "--best")
     if run.eval_every is None or run.eval_every >= run.steps:
         raise ConfigError("--best chooses among evaluations, and the only one comes after the last step: --eval-every.")
+
+
+def _measured(experiment: Experiment, split: str) -> list[str]:
+    """Names of an evaluation's metrics, as far as they are known before one is made: none where it has a score."""
+    evaluation, task = experiment.evaluations[split], experiment.task
+    if evaluation.score is not None:
+        return []
+    batch = jax.tree.map(jnp.asarray, next(iter(evaluation.source.once())))
+    learnt = jax.eval_shape(task.init, jax.random.key(0), batch)
+    sums = jax.eval_shape(partial(eval_step, task), learnt, batch)
+    nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), sums)
+    return [f"{split}/{name}" for name in numbers(computed(nothing))]
+
+
+def _unmeasured(metric: str, measured: Iterable[str]) -> str:
+    return f"--best {metric} is not measured; choose by one of: {', '.join(sorted(measured))}."
 
 
 def first(state: State) -> Best:
@@ -79,7 +99,7 @@ def better(best: Best, state: State, results: Results, metric: str) -> Best:
     """
     measured = numbers(results)
     if metric not in measured:
-        raise ConfigError(f"--best {metric} was not measured; choose by one of: {', '.join(sorted(measured))}.")
+        raise ConfigError(_unmeasured(metric, measured))
     sign = 1 if lower_is_better(metric) else -1
     # On the host: what each of several processes has is then the same array to all of them.
     return _better(best, state, sign * np.asarray(measured[metric], np.float32).reshape(best.value.shape))

@@ -1,35 +1,34 @@
 """The one training loop."""
 
-import dataclasses
-import json
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 from deeplearn import best, parallel
+from deeplearn.beginning import begin, refuse, started_with
 from deeplearn.checkpoint import Store
-from deeplearn.config import check, to_json
-from deeplearn.dispatch import LONGEST, Dispatch, Running, dispatcher, reseeded, running_shapes, seed_array
+from deeplearn.config import check
+from deeplearn.dispatch import LONGEST, Dispatch, Running, dispatcher, reseeded
 from deeplearn.errors import NumericalError
 from deeplearn.evaluation import evaluate
-from deeplearn.exact import check_shards, on_one
+from deeplearn.exact import on_one
 from deeplearn.experiment import FREE, Experiment, Run
 from deeplearn.interrupt import Interrupted, Stop, signals
 from deeplearn.metrics import Metric, Results, lane_of, scalars, values_of
 from deeplearn.record import fitfile
 from deeplearn.record.log import Log, log_to
 from deeplearn.reestimate import settled
-from deeplearn.step import PATIENCE, State, init, nonfinite_leaves, variables
+from deeplearn.step import PATIENCE, State, nonfinite_leaves, variables
 from deeplearn.task import Variables
 from deeplearn.watchdog import watched
 
@@ -59,161 +58,127 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
     """
     check(run)
     seeds = (run.seed,) if seeds is None else tuple(seeds)
-    mesh = parallel.make_mesh(run.mesh)
-    told = refuse(experiment, run, mesh)
+    job = Job(experiment, run, folder, seeds, parallel.make_mesh(run.mesh))
+    told = refuse(experiment, run, job.mesh)
     with ExitStack() as stack:
         store = stack.enter_context(Store(folder / "checkpoints", keep=run.keep))
         live = stack.enter_context(watched(folder, run.stuck_seconds, _name()))
         stop = stack.enter_context(signals())
-        with stop.at_once(f"before a step was trained; {_onward(run.workdir or folder)}"):
+        with stop.at_once(f"before a step was trained; {_onward(job)}"):
             if run.restart:
                 store.clear()
             if jax.process_index() == 0:
                 fitfile.admit(folder, started_with(experiment, run), experiment.assets, FREE, again=run.restart)
-            running, shardings = begin(experiment, run, seeds, mesh, store)
-            kept, running, shardings = running.best, running.replace(best=None), shardings.replace(best=None)
-            start, results = int(_first(running.state.step)), {}
+            running, shardings = begin(experiment, run, seeds, job.mesh, store)
             log = stack.enter_context(log_to(folder, run.steps, sinks=run.sinks))
-            again = start > 0 and _to_evaluate(run, start)
-            log.start(start, run.batch * len(seeds), again=again)
+            start = _step_of(running)
+            log.start(start, run.batch * len(seeds), again=start > 0 and _to_evaluate(run, start))
             if told:
                 log.say(told)
-            dispatch = dispatcher(experiment, run, seeds, mesh, shardings)
+            dispatch = dispatcher(experiment, run, seeds, job.mesh, shardings.replace(best=None))
+        return _trained(job, Around(store, log, live, stop), running, dispatch)
 
-        def between() -> None:
-            live()
-            stop.check()
 
-        def look(learnt: Variables, between: Callable[[], None], *, final: bool) -> Results:
-            place, learnt = on_one(mesh, learnt) if run.exact else (mesh, learnt)
-            return evaluate(experiment, learnt, place, final=final, lanes=len(seeds), between=between)
+class Job(NamedTuple):
+    """What is trained, how, where to."""
 
-        def measure(done: int, running: Running) -> Results:
-            last = done >= run.steps
-            try:
-                with stop.at_once(_saved(done, run.workdir or folder)):
-                    learnt = best.chosen(running.best) if last and run.best else variables(running.state)
-                    results = look(learnt, between, final=last)
-            except Interrupted:
-                store.save(done, running)
-                raise
-            log.write(done, scalars(results))
-            return results
+    experiment: Experiment
+    run: Run
+    folder: Path
+    seeds: tuple[int, ...]
+    mesh: Mesh
 
-        def choose(done: int, running: Running) -> best.Best:
-            """Not to be interrupted: the checkpoint that follows has to hold what was chosen."""
-            last = done >= run.steps
-            state = running.state if last else _settled(experiment, run, running.state, mesh, len(seeds))
-            results = look(variables(state), live, final=False)
-            found = best.better(kept, state, results, run.best)
-            if last:
-                log.say(f"keeping step {best.steps(found)}, the best by {run.best}")
-            else:
-                log.write(done, scalars(results))
-            return found
 
-        if again:  # The run was stopped after it had saved and before it had written down what it measured.
-            if run.best and start < run.steps:
-                kept = choose(start, running)
-            else:
-                results = measure(start, running.replace(best=kept))
-        pauses = _pauses(run, stop, store)
-        for done, running, pause in _train(experiment, run, seeds, running, dispatch, pauses, log, live):  # noqa: B020
-            stopped = pause.signal and done < run.steps
-            if done == run.steps:
-                running = running.replace(state=_settled(experiment, run, running.state, mesh, len(seeds)))
-            if run.best and pause.evaluate and not stopped:
-                kept = choose(done, running)
-            running = running.replace(best=kept)
-            if pause.save:  # First: evaluations may be long, and a stop must not lose the steps before them.
-                store.save(done, running)
-            if stopped:
-                store.wait()
-                raise Interrupted(pause.signal, _saved(done, run.workdir or folder))
-            if pause.evaluate and (not run.best or done == run.steps):
-                results = measure(done, running)
+class Around(NamedTuple):
+    """What a training has open."""
+
+    store: Store
+    log: Log
+    live: Callable[[], None]
+    """To be called wherever the training is seen to go on."""
+    stop: Stop
+
+
+def _trained(job: Job, around: Around, running: Running, dispatch: Dispatch) -> tuple[State, Results]:
+    """From where `running` stands to the last step."""
+    run, kept, results = job.run, running.best, {}
+    start, running = _step_of(running), running.replace(best=None)
+    if start > 0 and _to_evaluate(run, start):  # Stopped after it had saved and before it wrote what it measured.
+        if run.best and start < run.steps:
+            kept = _choose(job, around, start, running.state, kept)
+        else:
+            results = _measure(job, around, start, running.replace(best=kept))
+    for done, running, pause in _train(job, around, running, dispatch):  # noqa: B020
+        stopped = pause.signal and done < run.steps
+        if done == run.steps:
+            running = running.replace(state=_settled(job, running.state))
+        if run.best and pause.evaluate and not stopped:
+            kept = _choose(job, around, done, running.state, kept)
+        running = running.replace(best=kept)
+        if pause.save:  # First: evaluations may be long, and a stop must not lose the steps before them.
+            around.store.save(done, running)
+        if stopped:
+            around.store.wait()
+            raise Interrupted(pause.signal, _saved(job, done))
+        if pause.evaluate and (not run.best or done == run.steps):
+            results = _measure(job, around, done, running)
     return best.final(running.state, kept), results
 
 
-def refuse(experiment: Experiment, run: Run, mesh: Mesh) -> str | None:
-    """What to tell the user of how the batch is cut up.
+def _look(job: Job, learnt: Variables, between: Callable[[], None], *, final: bool) -> Results:
+    place, learnt = on_one(job.mesh, learnt) if job.run.exact else (job.mesh, learnt)
+    return evaluate(job.experiment, learnt, place, final=final, lanes=len(job.seeds), between=between)
 
-    Raises:
-        ConfigError: it cannot be cut up so, or nothing can be chosen by `run.best`.
+
+def _measure(job: Job, around: Around, done: int, running: Running) -> Results:
+    """Evaluate and write it down. Raises Interrupted at once, with the step saved."""
+    last = done >= job.run.steps
+
+    def between() -> None:
+        around.live()
+        around.stop.check()
+
+    try:
+        with around.stop.at_once(_saved(job, done)):
+            learnt = best.chosen(running.best) if last and job.run.best else variables(running.state)
+            results = _look(job, learnt, between, final=last)
+    except Interrupted:
+        around.store.save(done, running)
+        raise
+    around.log.write(done, scalars(results))
+    return results
+
+
+def _choose(job: Job, around: Around, done: int, state: State, kept: best.Best) -> best.Best:
+    """The better of this step and the best so far.
+
+    Not to be interrupted: the checkpoint that follows has to hold what was chosen.
     """
-    parallel.check(mesh, run.parallel, run.batch, run.microbatches)
-    if run.exact:
-        check_shards(mesh, run.parallel, run.batch, run.exact)
-    if run.best:
-        best.refuse_metric(experiment, run)
-    parts = (mesh, run.parallel, run.microbatches, run.exact)
-    return parallel.refuse_parts(experiment.task.couples, collections(experiment), *parts)
+    last = done >= job.run.steps
+    state = state if last else _settled(job, state)
+    results = _look(job, variables(state), around.live, final=False)
+    found = best.better(kept, state, results, job.run.best)
+    if last:
+        around.log.say(f"keeping step {best.steps(found)}, the best by {job.run.best}")
+    else:
+        around.log.write(done, scalars(results))
+    return found
 
 
-def started_with(experiment: Experiment, run: Run) -> dict[str, Any]:
-    """What fit.json keeps of a fit."""
-    example = experiment.train.at(0)
-    stamp = {
-        "knobs": {name: value for name, value in dataclasses.asdict(run).items() if name != "workdir"},
-        "data": data_of(experiment),
-        "inputs": {name: {"shape": column.shape[1:], "dtype": str(column.dtype)} for name, column in example.items()},
-        "fitted": None if experiment.fitted is None else to_json(experiment.fitted),
-    }
-    return json.loads(json.dumps(stamp, default=str))  # paths as text, tuples as lists: as it will be read
+def _saved(job: Job, step: int) -> str:
+    return f"after step {step}, checkpoint saved in {job.run.workdir or job.folder}; {_onward(job)}"
 
 
-def collections(experiment: Experiment) -> list[str]:
-    """Names of what the model carries: "params", and "batch_stats" where it normalises over the batch."""
-    example = jax.tree.map(jnp.asarray, experiment.train.at(0))
-    return list(jax.eval_shape(experiment.task.init, jax.random.key(0), example))
+def _onward(job: Job) -> str:
+    return f"go on with: deeplearn resume {shlex.quote(str(job.run.workdir or job.folder))}"
 
 
-def data_of(experiment: Experiment) -> dict[str, Any]:
-    """Fingerprints of the training data ("train") and of the data of every evaluation."""
-    held = {name: evaluation.source.fingerprint() for name, evaluation in experiment.evaluations.items()}
-    return {"train": experiment.train.fingerprint()} | held
-
-
-def _saved(step: int, folder: Path) -> str:
-    return f"after step {step}, checkpoint saved in {folder}; {_onward(folder)}"
-
-
-def _onward(folder: Path) -> str:
-    return f"go on with: deeplearn resume {shlex.quote(str(folder))}"
-
-
-def begin(experiment: Experiment, run: Run, seeds: Sequence[int], mesh: Mesh, store: Store) -> tuple[Running, Running]:
-    """The restored or first state, and its placements; shapes first: no device ever holds a large model whole."""
-
-    def start(seed: Array) -> State:
-        return init(experiment.task, experiment.optimizer, seed, example)
-
-    example = jax.tree.map(jnp.asarray, experiment.train.at(0))
-    shapes = running_shapes(experiment, seeds, start)
-    if run.best:
-        shapes = shapes.replace(best=jax.eval_shape(best.first, shapes.state))
-    where = Running(
-        state=parallel.placements(shapes.state, mesh, experiment.rules),
-        sums=jax.tree.map(lambda _: parallel.replicated(mesh), shapes.sums),
-        best=parallel.placements(shapes.best, mesh, experiment.rules) if run.best else None,
-    )
-    target = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, where)
-    restored = store.restore(target)
-    if restored is not None:
-        return restored[1], where
-    # Initialisation runs once: on a CPU, optimising its random numbers takes longer than drawing them unoptimised.
-    quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    build = start if len(seeds) == 1 else jax.vmap(start)
-    state = jax.jit(build, out_shardings=where.state, compiler_options=quick)(seed_array(seeds))
-    first = jax.jit(best.first, out_shardings=where.best)(state) if run.best else None
-    return Running(state=state, sums=_zeros(where.sums, shapes.sums), best=first), where
-
-
-def _settled(experiment: Experiment, run: Run, state: State, mesh: Mesh, lanes: int) -> State:
-    if not run.exact:
-        return settled(experiment, state, mesh, lanes=lanes)
-    place, own = on_one(mesh, state)
-    extra = settled(experiment, own, place).extra
+def _settled(job: Job, state: State) -> State:
+    """The state with the batch statistics that belong to averaged parameters."""
+    if not job.run.exact:
+        return settled(job.experiment, state, job.mesh, lanes=len(job.seeds))
+    place, own = on_one(job.mesh, state)
+    extra = settled(job.experiment, own, place).extra
     placed = jax.tree.map(lambda x, like: parallel.put(np.asarray(x), like.sharding), extra, state.extra)
     return state.replace(extra=placed)
 
@@ -223,14 +188,9 @@ def _name() -> str:
     return f"-{jax.process_index()}" if jax.process_count() > 1 else ""
 
 
-def _zeros(where: PyTree, like: PyTree) -> PyTree:
-    """Sums of nothing, placed."""
-    return jax.tree.map(lambda sharding, leaf: parallel.put(np.zeros(leaf.shape, leaf.dtype), sharding), where, like)
-
-
-def _first(value: Array) -> Array:
+def _step_of(running: Running) -> int:
     """All lanes of a vmapped run are at the same step."""
-    return np.asarray(value).ravel()[0]
+    return int(np.asarray(running.state.step).ravel()[0])
 
 
 def _due(every: int | None, step: int) -> bool:
@@ -274,21 +234,13 @@ def _pauses(run: Run, stop: Stop, store: Store) -> Callable[[int], Pause]:
     return at
 
 
-def _train(
-    experiment: Experiment,
-    run: Run,
-    seeds: Sequence[int],
-    running: Running,
-    dispatch: Dispatch,
-    pausing: Callable[[int], Pause],
-    log: Log,
-    live: Callable[[], None],
-) -> Iterator[tuple[int, Running, Pause]]:
+def _train(job: Job, around: Around, running: Running, dispatch: Dispatch) -> Iterator[tuple[int, Running, Pause]]:
     """Train to the last step; yield (step, running, pause) where the caller has something to do.
 
     The next dispatch is sent before the metrics of the last one are read: the device never waits for the log.
     """
-    done = int(_first(running.state.step))
+    run, log, done = job.run, around.log, _step_of(running)
+    pausing = _pauses(run, around.stop, around.store)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), running.sums)
     where = jax.tree.map(lambda leaf: leaf.sharding, running.sums)
     sent: tuple[int, dict[str, Metric] | None, Array] | None = None
@@ -300,11 +252,11 @@ def _train(
             return
         (end, sums, skipped), sent = sent, None
         if np.max(skipped) >= PATIENCE:
-            raise NumericalError(_diverged(experiment, seeds, running.state))
-        live()  # The device has come so far: its answer was read.
+            raise NumericalError(_diverged(job, running.state))
+        around.live()  # The device has come so far: its answer was read.
         log.progress(end)
         if sums is not None:
-            values = scalars(values_of(jax.device_get(sums), len(seeds)))
+            values = scalars(values_of(jax.device_get(sums), len(job.seeds)))
             log.write(end, {f"train/{name}": value for name, value in values.items() if value or name != "skipped"})
 
     while done < run.steps:
@@ -335,8 +287,9 @@ def _train(
             since = time.perf_counter()
 
 
-def _diverged(experiment: Experiment, seeds: Sequence[int], state: State) -> str:
+def _diverged(job: Job, state: State) -> str:
     """Which steps, which leaves: known after the fact, since data and keys are functions of the step."""
+    experiment, seeds = job.experiment, job.seeds
     lane = int(np.argmax(np.asarray(state.skipped))) if len(seeds) > 1 else 0
     own = lane_of(state, lane) if len(seeds) > 1 else state
     own = parallel.fetched(own)

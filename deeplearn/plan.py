@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from deeplearn import parallel
+from deeplearn.beginning import refuse
 from deeplearn.config import check, to_json
 from deeplearn.errors import UsageError
 from deeplearn.experiment import Recipe, Run
-from deeplearn.loop import refuse
 from deeplearn.step import init, train_step
 
 SENT = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")

@@ -11,11 +11,12 @@ import jax
 import numpy as np
 
 from deeplearn import files
+from deeplearn.beginning import data_of
 from deeplearn.data.source import Arrays
 from deeplearn.errors import StorageError
 from deeplearn.evaluation import evaluate
 from deeplearn.experiment import Experiment, Recipe, Run
-from deeplearn.loop import data_of, fit
+from deeplearn.loop import fit
 from deeplearn.metrics import Results
 from deeplearn.parallel import make_mesh, replicated
 from deeplearn.record import fitfile

@@ -152,8 +152,8 @@ def test_what_is_kept_is_what_an_evaluation_measures_again(reference):
     ("knobs", "message"),
     [
         ({"best": "test/loss"}, "no metric of the validation.*valid/loss"),
-        ({"best": "valid/los"}, "was not measured.*valid/loss"),
-        ({"best": "valid/table"}, "was not measured.*valid/loss"),
+        ({"best": "valid/los"}, "is not measured.*valid/loss"),
+        ({"best": "valid/table"}, "is not measured.*valid/loss"),
         ({"best": "valid/blanks"}, "neither small nor large"),
         ({"eval_every": None}, "--eval-every"),
     ],
@@ -162,3 +162,13 @@ def test_what_is_kept_is_what_an_evaluation_measures_again(reference):
 def test_what_cannot_be_chosen_by_is_refused(knobs, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         train(tmp_path, **knobs)
+
+
+def test_a_mistyped_metric_is_refused_before_the_first_step(tmp_path):
+    """As far as names are known by then: a score has others."""
+    run = dataclasses.replace(KNOBS, best="valid/acuracy")
+    made = experiment(run)
+    plain = dataclasses.replace(made.evaluations["valid"], score=None)
+    with pytest.raises(ConfigError, match=r"is not measured.*: valid/accuracy, valid/loss\."):
+        fit(dataclasses.replace(made, evaluations={"valid": plain}), run, tmp_path)
+    assert not list(tmp_path.iterdir())

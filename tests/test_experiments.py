@@ -26,10 +26,11 @@ import pytest
 from cases import NAMES, ROOT, STEPS, Case, small
 
 from deeplearn import catalog
+from deeplearn.beginning import collections
 from deeplearn.errors import ConfigError
 from deeplearn.evaluation import evaluate
 from deeplearn.experiment import Experiment
-from deeplearn.loop import collections, fit
+from deeplearn.loop import fit
 from deeplearn.parallel import make_mesh
 from deeplearn.step import State, variables
 

@@ -76,8 +76,8 @@ def test_a_plan_counts_the_best_step_that_is_kept():
 
 
 def test_a_plan_refuses_what_a_run_would_refuse(tmp_path):
+    from deeplearn.beginning import refuse
     from deeplearn.errors import ConfigError
-    from deeplearn.loop import refuse
 
     run = dataclasses.replace(RUN, exact=6)
     with pytest.raises(ConfigError, match="power of two"):
