@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from deeplearn.models.layers import max_pool
+from deeplearn.models.layers import max_pool, refuse_smaller
 
 
 class AlexNet(nn.Module):
@@ -22,9 +22,8 @@ class AlexNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], *, train: bool) -> Float[Array, "B classes"]:
-        """At least 63 pixels a side (ValueError): below, nothing is left for the third pooling."""
-        if min(x.shape[1:3]) < 63:
-            raise ValueError(f"AlexNet needs images of at least 63x63 pixels, not {x.shape[1]}x{x.shape[2]}")
+        """At least 63 pixels a side (ConfigError): below, nothing is left for the third pooling."""
+        refuse_smaller(x, 63, "AlexNet")
         x = nn.relu(nn.Conv(64, (11, 11), strides=4, padding=2, dtype=self.dtype, name="conv1")(x))  # [B, 55, 55, 64]
         x = max_pool(x, window=3)  # [B, 27, 27, 64]; overlapping windows, section 3.4
         x = nn.relu(nn.Conv(192, (5, 5), dtype=self.dtype, name="conv2")(x))

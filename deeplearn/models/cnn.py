@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from deeplearn.errors import ConfigError
 from deeplearn.models.convolution import convolution
 from deeplearn.models.layers import Norm, Normalise, max_pool
 
@@ -35,6 +36,9 @@ class CNN(nn.Module):
     def __call__(self, x: Float[Array, "B ... C"], *, train: bool) -> Float[Array, "B classes"]:
         space = tuple(range(1, x.ndim - 1))
         levels = max(int(math.log2(min(x.shape[1:-1]) / 4)) + 1, 1) if self.levels is None else self.levels
+        if min(x.shape[1:-1]) < 2 ** (levels - 1):
+            sides = "x".join(map(str, x.shape[1:-1]))
+            raise ConfigError(f"{levels} levels would halve images of {sides} pixels to nothing: lower --model.levels.")
         for i in range(levels):
             if i > 0:
                 x = max_pool(x)

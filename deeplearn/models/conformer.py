@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from deeplearn.models.layers import head_size
+
 STRIDE = 4
 """Frames a step: two convolutions with stride 2."""
 PAPER = {
@@ -87,7 +89,7 @@ class RelativeAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], real: Bool[Array, "B T"], train: bool) -> Float[Array, "B T D"]:
-        count, size = x.shape[1], self.width // self.heads
+        count, size = x.shape[1], head_size(self.width, self.heads)
         query, key, value = jnp.moveaxis(nn.DenseGeneral((3, self.heads, size), name="joint")(x), 2, 0)
         bias = self.param("bias", nn.initializers.zeros, (2, self.heads, size))
         spread = lambda b: jnp.broadcast_to(b[None, None], query.shape)  # noqa: E731

@@ -10,8 +10,24 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from deeplearn.errors import ConfigError
+
 Norm = Literal["batch", "group", "layer", "none"]
 """Which normalisation follows a convolution."""
+
+
+def head_size(width: int, heads: int) -> int:
+    """Features of each attention head. Raises ConfigError where the heads do not divide the width."""
+    if width % heads:
+        raise ConfigError(f"a width of {width} is no multiple of {heads} attention heads; change one of them.")
+    return width // heads
+
+
+def refuse_smaller(image: Float[Array, "B H W C"], side: int, network: str) -> None:
+    """Raises ConfigError for images of which a network's pooling would leave nothing."""
+    height, width = image.shape[1:3]
+    if min(height, width) < side:
+        raise ConfigError(f"{network} needs images of at least {side}x{side} pixels, not {height}x{width}.")
 
 
 class Normalise(nn.Module):

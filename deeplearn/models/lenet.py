@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from deeplearn.models.convolution import convolution
-from deeplearn.models.layers import mean_pool
+from deeplearn.models.layers import mean_pool, refuse_smaller
 
 
 class LeNet(nn.Module):
@@ -25,9 +25,8 @@ class LeNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], *, train: bool) -> Float[Array, "B classes"]:
-        """At least 12 pixels a side (ValueError): below, nothing is left for the second pooling."""
-        if min(x.shape[1:3]) < 12:
-            raise ValueError(f"LeNet needs images of at least 12x12 pixels, not {x.shape[1]}x{x.shape[2]}")
+        """At least 12 pixels a side (ConfigError): below, nothing is left for the second pooling."""
+        refuse_smaller(x, 12, "LeNet")
         # Padded by 2 on each side, 28 pixels are the paper's 32.
         x = nn.Conv(6, (5, 5), padding=2, dtype=self.dtype, conv_general_dilated=convolution, name="c1")(x)
         x = self.pool(self.activation(x))  # [B, 14, 14, 6]

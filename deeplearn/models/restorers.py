@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from deeplearn.models.layers import Norm, Normalise
+from deeplearn.models.layers import Norm, Normalise, head_size
 from deeplearn.models.pyramid import Block, Pyramid, conv, grown, padded
 
 Name = Literal["pyramid", "dncnn", "restormer"]
@@ -69,6 +69,7 @@ class Transformer(nn.Module):
 
     def _attention(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h w D"]:
         batch, height, width, channels = x.shape
+        head_size(channels, self.heads)
         mixed = self._local(conv(3 * channels, 1, self.dtype, "three")(x), "three_local")
         q, k, v = jnp.split(mixed.reshape(batch, height * width, self.heads, -1), 3, axis=-1)  # [B, N, heads, D/heads]
         q, k = (t / jnp.linalg.norm(t, axis=1, keepdims=True).clip(1e-6) for t in (q, k))

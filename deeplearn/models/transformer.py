@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from deeplearn.models import packing
+from deeplearn.models.layers import head_size
 from deeplearn.models.products import dense
 
 Pair = tuple[Array, Array]  # keys [B, H, d, S] and values [B, H, S, d]: products take them as they lie
@@ -63,7 +64,7 @@ class Attention(nn.Module):
     dtype: Any
 
     def setup(self):
-        size = self.width // self.heads
+        size = head_size(self.width, self.heads)
         self.joint = nn.DenseGeneral((3, self.heads, size), dtype=self.dtype, dot_general=dense)
         self.out = nn.DenseGeneral(self.width, axis=(-2, -1), dtype=self.dtype, dot_general=dense)
 
@@ -85,7 +86,7 @@ class CrossAttention(nn.Module):
     dtype: Any
 
     def setup(self):
-        size = self.width // self.heads
+        size = head_size(self.width, self.heads)
         self.query = nn.DenseGeneral((self.heads, size), dtype=self.dtype, dot_general=dense)
         self.joint = nn.DenseGeneral((2, self.heads, size), dtype=self.dtype, dot_general=dense)
         self.out = nn.DenseGeneral(self.width, axis=(-2, -1), dtype=self.dtype, dot_general=dense)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from deeplearn.models.layers import Normalise
+from deeplearn.errors import ConfigError
+from deeplearn.models.layers import Normalise, head_size
 
 
 class ViT(nn.Module):
@@ -65,7 +66,7 @@ class EncoderBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], *, train: bool) -> Float[Array, "B T D"]:
-        width, head = x.shape[-1], x.shape[-1] // self.heads
+        width, head = x.shape[-1], head_size(x.shape[-1], self.heads)
         y = Normalise("layer", dtype=self.dtype, name="attention_norm")(x, train=train)
         # One product for the three; its columns are split by head, so that they shard over heads.
         qkv = nn.DenseGeneral((self.heads, 3 * head), dtype=self.dtype, name="qkv")(y)  # [B, T, heads, 3 * head]
@@ -82,11 +83,14 @@ class EncoderBlock(nn.Module):
 def patches(x: Float[Array, "B H W C"], size: int) -> Float[Array, "B T P"]:
     """Cut into squares, row by row: T = (H / size)(W / size), P = size * size * C.
 
-    With a dense layer behind it this is the paper's convolution of stride `size`.
+    With a dense layer behind it this is the paper's convolution of stride `size`. Raises ConfigError where squares of
+    this size do not fill the image.
     """
     batch, height, width, channels = x.shape
     if height % size or width % size:
-        raise ValueError(f"the image's sides {height}x{width} are not multiples of the patch size {size}")
+        raise ConfigError(
+            f"images of {height}x{width} pixels cannot be cut into patches of {size}: change --model.patch."
+        )
     x = x.reshape(batch, height // size, size, width // size, size, channels)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, (height // size) * (width // size), size * size * channels)
 
@@ -97,10 +101,10 @@ def waves(height: int, width: int, features: int) -> np.ndarray:
     Their wavelengths go from 2 pi to 10000 * 2 pi (Chen et al., MoCo v3, 2021, as Beyer et al. have them).
 
     Raises:
-        ValueError: the features are not a multiple of four.
+        ConfigError: the features are not a multiple of four.
     """
     if features % 4:
-        raise ValueError(f"sincos2d positions need a width that is a multiple of 4, not {features}")
+        raise ConfigError(f"sincos2d positions need a width that is a multiple of 4, not {features}: --model.width.")
     row, column = (place.reshape(-1, 1) for place in np.mgrid[:height, :width])
     rates = 10000.0 ** -np.linspace(0, 1, features // 4)
     angles = column * rates, row * rates

@@ -1,5 +1,7 @@
 """The zoo has the published sizes, keeps its types, and looks at one example at a time."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,9 +9,12 @@ import numpy as np
 import pytest
 
 from deeplearn.errors import ConfigError
+from deeplearn.models.conformer import Conformer
 from deeplearn.models.layers import max_pool
 from deeplearn.models.resnet import Block
-from deeplearn.models.vit import patches, waves
+from deeplearn.models.restorers import restorer
+from deeplearn.models.transformer import Transformer
+from deeplearn.models.vit import ViT, patches, waves
 from deeplearn.models.zoo import Model, advise, architecture, build
 
 PUBLISHED = {
@@ -126,8 +131,29 @@ def test_the_large_old_ones_take_odd_sizes_too(name, image):
     ("name", "image"), [("alexnet", (62, 64, 3)), ("lenet", (11, 28, 1)), ("vit-s16", (32, 40, 3))]
 )
 def test_an_image_that_does_not_fit_says_so(name, image):
-    with pytest.raises(ValueError, match=str(image[1])):
+    with pytest.raises(ConfigError, match=str(image[1])):
         shapes(architecture(name, 5), image)
+
+
+def test_levels_that_leave_no_pixel_say_so():
+    assert shapes(build(Model(levels=4), 5), (8, 8, 1))
+    with pytest.raises(ConfigError, match=r"8x8.*--model\.levels"):
+        shapes(build(Model(levels=5), 5), (8, 8, 1))
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs"),
+    [
+        (ViT(5, width=16, heads=3, patch=4), [jnp.zeros((1, 8, 8, 3))]),
+        (Transformer(8, width=16, heads=3, hidden=8), [jnp.ones((1, 4), jnp.int32)] * 2),
+        (Conformer(8, width=16, heads=3), [jnp.zeros((1, 16, 8)), jnp.array([16])]),
+        (restorer("restormer", 10), [jnp.zeros((1, 16, 16, 3)), jnp.zeros((1, 16, 16, 1))]),
+    ],
+    ids=lambda x: "",
+)
+def test_heads_that_do_not_divide_the_width_are_refused_by_all_who_attend(model, inputs):
+    with pytest.raises(ConfigError, match="attention heads"):
+        jax.eval_shape(partial(model.init, train=False), jax.random.key(0), *inputs)
 
 
 def test_a_knob_that_the_architecture_lacks_is_an_error():
@@ -189,7 +215,7 @@ def test_waves_of_row_and_column_are_those_of_the_reference():
     first = [0.84147098, 0.00999983, 0.0001, 0.54030228, 0.99995, 0.99999999]
     np.testing.assert_allclose(found[5], [*second, *first], atol=1e-7)
     np.testing.assert_allclose(found[1], [*first, 0, 0, 0, 1, 1, 1], atol=1e-7)
-    with pytest.raises(ValueError, match="multiple of 4"):
+    with pytest.raises(ConfigError, match="multiple of 4"):
         waves(2, 3, 10)
 
 
