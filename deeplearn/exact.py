@@ -11,6 +11,7 @@ The price is speed (docs/performance.md), and memory: parameters that are sliced
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
 from deeplearn.errors import ConfigError
-from deeplearn.parallel import ROWS, How, make_mesh, on_rows, replicated
+from deeplearn.parallel import ROWS, How, kept_barriers, make_mesh, on_rows, replicated
 from deeplearn.step import State, gradient_sums, updated
 from deeplearn.task import Batch, Output, Task, batch_of
 
@@ -137,7 +138,8 @@ def programs(
         return running.replace(state=state, sums=jax.tree.map(jnp.add, running.sums, metrics)), skipped
 
     add = jax.jit(lambda a, b: jax.tree.map(jnp.add, a, b), donate_argnums=0)
-    return jax.jit(one), jax.jit(many), add, jax.jit(update, donate_argnums=0)
+    gradient = partial(jax.jit, compiler_options=kept_barriers())
+    return gradient(one), gradient(many), add, jax.jit(update, donate_argnums=0)
 
 
 def across(mesh: Mesh) -> Callable[[list[Sums]], list[Sums]]:

@@ -65,6 +65,7 @@ class Run:
 FREE = frozenset(
     {"steps", "seeds", "together", "parallel", "mesh", "workdir", "restart"}
     | {"log_every", "eval_every", "save_every", "save_seconds", "stuck_seconds", "keep", "sinks"}
+    | {"remat", "model.remat"}
 )
 """Knobs that may differ when a run is resumed: they do not change the data or what the model is."""
 

@@ -208,6 +208,7 @@ def compiled(
             in_shardings=(state, same, rows, same, same),
             out_shardings=(state, same),
             donate_argnums=(0,) if donate else (),
+            compiler_options=kept_barriers(),
         )
     if how == "shard_map":
         # check_vma=False: with it, an explicit psum of gradients of replicated parameters would be counted twice.
@@ -218,8 +219,17 @@ def compiled(
             out_specs=P(),
             check_vma=False,
         )
-        return jax.jit(mapped, donate_argnums=(0,) if donate else ())
+        return jax.jit(mapped, donate_argnums=(0,) if donate else (), compiler_options=kept_barriers())
     return _pmapped(step, mesh, row_axis)
+
+
+def kept_barriers() -> dict[str, str] | None:
+    """Options of the compiler with which layers that are computed again save memory on a CPU too.
+
+    Barriers keep the second computation apart from the first. XLA's CPU backend drops them before it looks for what is
+    computed twice, and would then compute nothing again and save nothing.
+    """
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else None
 
 
 def _pmapped(step: Callable[..., PyTree], mesh: Mesh, row_axis: int) -> Callable:

@@ -30,7 +30,7 @@ from deeplearn.data.doors.prices import Data, Fitted, Part, Problem, copies, inn
 from deeplearn.data.inputs import TABLES, attempted, expanded
 from deeplearn.data.source import Arrays
 from deeplearn.data.tabular import Encoding, forget, unknown
-from deeplearn.errors import note
+from deeplearn.errors import ConfigError, note
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Amount, Count, Range, Rest, Within
 from deeplearn.methods import conformal
@@ -69,6 +69,8 @@ class Config(Run):
     """Features of an embedded column in the perceptrons."""
     dropout: Rest = 0.1
     """Share of features dropped in training."""
+    remat: bool = False
+    """Compute each block of the FT-Transformer again in the backward pass, to save memory for more work."""
     bins: Annotated[int, Range(low=2)] = 48
     """Quantile bins of a number's piecewise-linear encoding, at most."""
     harmonics: Amount | None = None
@@ -86,11 +88,16 @@ class Config(Run):
 
 
 def build(config: Config, encoding: Encoding) -> nn.Module:
-    """The untrained model; its three outputs are a typical price, and the low and the high end of an interval."""
+    """The untrained model; its three outputs are a typical price, and the low and the high end of an interval.
+
+    Raises ConfigError for a TabM with `remat`.
+    """
     shape = dict(width=config.width, depth=config.depth, dropout=config.dropout)
     columns = encoding.edges, encoding.cardinalities
     if config.model == "ft-transformer":
-        network = FTTransformer(*columns, outputs=3, **shape)
+        network = FTTransformer(*columns, outputs=3, **shape, remat=config.remat)
+    elif config.remat:
+        raise ConfigError("TabM has no remat: leave --remat out.")
     else:
         own = dict(members=config.members, embedding=config.embedding, wide=config.wide)
         network = TabM(*columns, outputs=3, **own, **shape)

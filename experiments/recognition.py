@@ -72,6 +72,8 @@ class Config(Run):
     """Attention heads of the Conformer."""
     dropout: Rest = 0.1
     """Share of channels dropped in training."""
+    remat: bool = False
+    """Compute each layer of the Conformer again in the backward pass, to save memory for more work."""
     order: Count = 6
     """Letters that the language model looks at."""
     beams: Count = 16
@@ -100,13 +102,15 @@ class Fitted:
 
 
 def build(config: Config, symbols: int) -> nn.Module:
-    """The untrained model. Raises ConfigError for a Conformer of another stride than its own."""
+    """The untrained model. Raises ConfigError for a Conformer of another stride, and for convolutions with `remat`."""
     shape = dict(symbols=symbols, width=config.width, layers=config.layers, dropout=config.dropout)
     if config.model == "conv":
+        if config.remat:
+            raise ConfigError("the convolutions have no remat: leave --remat out.")
         return ConvCTC(**shape, stride=config.stride)
     if config.stride != STRIDE:
         raise ConfigError(f"the Conformer has {STRIDE} frames a step: use --stride {STRIDE}.")
-    return Conformer(**shape, heads=config.heads)
+    return Conformer(**shape, heads=config.heads, remat=config.remat)
 
 
 def task(config: Config, fitted: Fitted) -> Task:

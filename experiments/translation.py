@@ -40,7 +40,7 @@ from deeplearn.data.text import (
     train_tokenizer,
     within,
 )
-from deeplearn.errors import DataError
+from deeplearn.errors import ConfigError, DataError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count, NotNegative, Rest
 from deeplearn.losses import linear_cross_entropy
@@ -75,6 +75,8 @@ class Config(Run):
     """GNMT's attention by a small network as in the paper, or by a product (faster)."""
     dropout: Rest = 0.1
     """Share of features dropped in training."""
+    remat: bool = False
+    """Compute each layer of the Transformer again in the backward pass, to save memory for more work."""
     smoothing: Rest = 0.1
     """Label smoothing."""
     length: Count = 96
@@ -95,11 +97,15 @@ class Config(Run):
 
 
 def build(config: Config, vocabulary: int) -> nn.Module:
-    """The untrained model."""
+    """The untrained model. Raises ConfigError for a GNMT with `remat`."""
     shape = dict(vocabulary=vocabulary, width=config.width, layers=config.layers, dropout=config.dropout)
     if config.model == "gnmt":
+        if config.remat:
+            raise ConfigError("GNMT has no remat: leave --remat out.")
         return gnmt.GNMT(**shape, additive=config.additive)
-    return transformer.Transformer(**shape, heads=config.heads, hidden=config.hidden, prenorm=config.prenorm)
+    return transformer.Transformer(
+        **shape, heads=config.heads, hidden=config.hidden, prenorm=config.prenorm, remat=config.remat
+    )
 
 
 def objective(smoothing: float) -> Callable[[Any, Batch], tuple[Mean, dict[str, Metric]]]:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from deeplearn.models.layers import head_size
+from deeplearn.models.remat import through
 
 STRIDE = 4
 """Frames a step: two convolutions with stride 2."""
@@ -30,6 +31,8 @@ class Conformer(nn.Module):
     heads: int = 4
     kernel: int = 32
     dropout: float = 0.1
+    remat: bool = False
+    """Compute each layer again in the backward pass, to save memory."""
 
     @nn.compact
     def __call__(
@@ -46,7 +49,8 @@ class Conformer(nn.Module):
         x = nn.Dense(self.width)(x.reshape(*x.shape[:2], -1))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         for _ in range(self.layers):
-            x = Layer(self.width, self.heads, self.kernel, self.dropout)(x, real, train)
+            layer = Layer(self.width, self.heads, self.kernel, self.dropout)
+            x = through(layer, x, real, train=train, remat=self.remat)
         return nn.Dense(self.symbols)(x), steps
 
 

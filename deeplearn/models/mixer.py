@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from deeplearn.models.layers import Normalise
+from deeplearn.models.remat import through
 from deeplearn.models.vit import patches
 
 
@@ -24,12 +25,15 @@ class Mixer(nn.Module):
     channel_width: int = 2048
     patch: int = 16
     dtype: Any = jnp.float32
+    remat: bool = False
+    """Compute each block again in the backward pass, to save memory."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], *, train: bool) -> Float[Array, "B classes"]:
         x = nn.Dense(self.width, dtype=self.dtype, name="embed")(patches(x, self.patch))  # [B, T, D]
         for i in range(self.depth):
-            x = MixerBlock(self.token_width, self.channel_width, self.dtype, name=f"block{i + 1}")(x, train=train)
+            block = MixerBlock(self.token_width, self.channel_width, self.dtype, name=f"block{i + 1}")
+            x = through(block, x, train=train, remat=self.remat)
         x = Normalise("layer", dtype=self.dtype, name="norm")(x, train=train).mean(1)  # [B, D]
         return nn.Dense(self.classes, kernel_init=nn.initializers.zeros, dtype=jnp.float32, name="head")(x)
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from deeplearn.models.convolution import convolution
 from deeplearn.models.layers import Norm, Normalise, max_pool
+from deeplearn.models.remat import through
 
 
 class Block(nn.Module):
@@ -73,6 +74,8 @@ class ResNet(nn.Module):
     """Channels of the first stage; each later stage has twice as many."""
     norm: Norm = "batch"
     dtype: Any = jnp.float32
+    remat: bool = False
+    """Compute each block again in the backward pass, to save memory."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], *, train: bool) -> Float[Array, "B classes"]:
@@ -86,6 +89,6 @@ class ResNet(nn.Module):
                 stride = 2 if i > 0 and j == 0 else 1
                 name = f"stage{i + 1}_block{j + 1}"
                 block = Block(self.width * 2**i, stride, self.bottleneck, self.norm, self.dtype, name=name)
-                x = block(x, train=train)
+                x = through(block, x, train=train, remat=self.remat)
         x = x.mean((1, 2))  # [B, 512 or 2048]
         return nn.Dense(self.classes, dtype=jnp.float32, name="head")(x)

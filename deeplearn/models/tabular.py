@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from deeplearn.models.layers import Normalise
+from deeplearn.models.remat import through
 from deeplearn.models.vit import EncoderBlock
 
 ONE_HOT = 6
@@ -179,6 +180,8 @@ class FTTransformer(nn.Module):
     depth: int = 3
     heads: int = 8
     dropout: float = 0.1
+    remat: bool = False
+    """Compute each block again in the backward pass, to save memory."""
 
     @nn.compact
     def __call__(
@@ -194,6 +197,7 @@ class FTTransformer(nn.Module):
             tokens.append(embed(category[:, i : i + 1]))
         x = jnp.concatenate(tokens, axis=1)  # [B, 1 + F + C, D]
         for i in range(self.depth):
-            x = EncoderBlock(self.heads, self.dropout, jnp.float32, name=f"block{i}")(x, train=train)
+            block = EncoderBlock(self.heads, self.dropout, jnp.float32, name=f"block{i}")
+            x = through(block, x, train=train, remat=self.remat)
         x = nn.relu(Normalise("layer", name="norm")(x[:, :1], train=train))
         return nn.Dense(self.outputs, name="head")(x)

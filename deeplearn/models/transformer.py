@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 from deeplearn.models import packing
 from deeplearn.models.layers import head_size
 from deeplearn.models.products import dense
+from deeplearn.models.remat import through
 
 Pair = tuple[Array, Array]  # keys [B, H, d, S] and values [B, H, S, d]: products take them as they lie
 
@@ -166,6 +167,8 @@ class Transformer(nn.Module):
     """Normalise before each sublayer (Xiong et al., 2020: trains without care); False: after, as in the paper."""
     dtype: Any = jnp.float32
     """Type of activations and products; parameters stay float32."""
+    remat: bool = False
+    """Compute each layer again in the backward pass, to save memory."""
 
     def setup(self):
         scale = nn.initializers.normal(self.width**-0.5)  # embeddings of length 1; multiplied by sqrt(D) when read
@@ -188,7 +191,7 @@ class Transformer(nn.Module):
         x = self.embed(source, packing.positions(segment), source.shape[1], train)
         visible = packing.same(segment, segment)
         for layer in self.encoder:
-            x, _, _ = layer(x, visible, train=train)
+            x, _, _ = through(layer, x, visible, train=train, remat=self.remat)
         x = self.encoder_norm(x) if self.prenorm else x
         return Memory(tuple(layer.cross_attention.remember(x) for layer in self.decoder), segment)
 
@@ -200,7 +203,8 @@ class Transformer(nn.Module):
         visible = packing.same(segment, segment) & jnp.tri(length, dtype=bool)[None]
         memory_visible = packing.same(segment, memory.segment)
         for layer, remembered in zip(self.decoder, memory.layers, strict=True):
-            x, weights, _ = layer(x, visible, remembered, memory_visible, train=train)
+            inputs = x, visible, remembered, memory_visible
+            x, weights, _ = through(layer, *inputs, train=train, remat=self.remat)
         return (self.decoder_norm(x) if self.prenorm else x), weights.mean(1)
 
     def __call__(self, source: Int[Array, "B S"], target: Int[Array, "B T"], train: bool = False):

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from deeplearn.errors import ConfigError
 from deeplearn.models.layers import Normalise, head_size
+from deeplearn.models.remat import through
 
 
 class ViT(nn.Module):
@@ -34,6 +35,8 @@ class ViT(nn.Module):
     """Units of a layer with tanh in front of the head; None is none."""
     dropout: float = 0.0
     dtype: Any = jnp.float32
+    remat: bool = False
+    """Compute each block again in the backward pass, to save memory."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], *, train: bool) -> Float[Array, "B classes"]:
@@ -49,7 +52,8 @@ class ViT(nn.Module):
             x = x + table.astype(self.dtype)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         for i in range(self.depth):
-            x = EncoderBlock(self.heads, self.dropout, self.dtype, name=f"block{i + 1}")(x, train=train)
+            block = EncoderBlock(self.heads, self.dropout, self.dtype, name=f"block{i + 1}")
+            x = through(block, x, train=train, remat=self.remat)
         x = Normalise("layer", dtype=self.dtype, name="norm")(x, train=train)
         x = x[:, 0] if self.pool == "token" else x.mean(1)  # [B, D]
         if self.rep_size:

@@ -58,6 +58,8 @@ class Model:
     """Weights to start from: pretrained:efficientnet-lite0, or pretrained:FILE (.pth or .safetensors, of a resnet or an
     efficientnet by PyTorch's names, or as deeplearn export writes them). The head begins afresh. They were learnt on
     colour pictures scaled by --data.scale range."""
+    remat: bool = False
+    """Compute each block again in the backward pass, to save memory for more work (resnet, vit, mixer)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the computation; parameters are float32."""
 
@@ -77,6 +79,7 @@ def build(model: Model, classes: int) -> nn.Module:
         "position": model.position,
         "rep_size": model.rep_size,
         "dropout": model.dropout,
+        "remat": model.remat or None,
     }
     given = {name: value for name, value in knobs.items() if value is not None}
     for name in given.keys() - {field.name for field in fields(module)}:

@@ -76,7 +76,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 def refuse_other_knobs(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str]) -> None:
     """Raises ConfigError where knobs differ that are not free: a resumed folder would mix two experiments."""
-    odd = {name: pair for name, pair in difference(before, now).items() if name.partition(".")[0] not in free}
+    odd = {name: pair for name, pair in difference(before, now).items() if not {name, name.partition(".")[0]} & {*free}}
     if odd:
         named = ", ".join(f"{name} was {old} and is now {new}" for name, (old, new) in list(odd.items())[:3])
         raise ConfigError(f"{folder} holds a run with other knobs ({named}); give the same ones, or a new --workdir.")
