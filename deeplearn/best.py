@@ -122,8 +122,8 @@ def chosen(best: Best) -> Variables:
 
 
 def final(state: State, best: Best | None) -> State:
-    """The last state, or what was chosen, with which no training goes on."""
-    return state if best is None else state.replace(params=best.params, extra=best.extra, opt=())
+    """The last state, or what was chosen and after which step, with which no training goes on."""
+    return state if best is None else state.replace(step=best.step, params=best.params, extra=best.extra, opt=())
 
 
 def steps(best: Best) -> str:

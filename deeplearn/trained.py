@@ -35,6 +35,8 @@ class Trained:
     """What was computed from the training part, as the experiment's `Fitted`."""
     task: Task | None = None
     """Where the experiment says how to build it from config and fitted."""
+    step: int = 0
+    """Updates after which this was learnt, with `--best` those up to the best; 0 where nothing was trained."""
 
     def predict(self, columns: Mapping[str, np.ndarray], batch: int = 256) -> PyTree:
         """What the task predicts for columns [N, ...], in their order: leaves [N, ...]."""
@@ -125,7 +127,8 @@ def restored(config: Run, folder: Path, fitted: Any, task: Task | None) -> Train
         raise UsageError(
             f"{folder} has no checkpoint yet; let its training finish, or go on with it: deeplearn resume {folder}"
         )
-    return Trained(config=config, folder=folder, variables=variables_of(found[1]), fitted=fitted, task=task)
+    learnt, step = variables_of(found[1]), int(np.ravel(found[1]["step"])[0])
+    return Trained(config=config, folder=folder, variables=learnt, fitted=fitted, task=task, step=step)
 
 
 def _shapes(task: Task, inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, jax.ShapeDtypeStruct]:

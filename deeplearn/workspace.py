@@ -59,8 +59,8 @@ class Workspace:
         folder.mkdir(parents=True, exist_ok=True)
         experiment = build(None) if self.final else unfinal(build(None))
         state, results = fit(experiment, config, folder)
-        learnt, fitted = variables(state), experiment.fitted
-        return Trained(config=config, folder=folder, variables=learnt, fitted=fitted, task=experiment.task), results
+        own = dict(variables=variables(state), fitted=experiment.fitted, task=experiment.task, step=int(state.step))
+        return Trained(config=config, folder=folder, **own), results
 
     def keep(self, assets: Mapping[str, Any]) -> None:
         """Store what prediction or pictures need besides: file name -> JSON values, arrays by name (.npz), or bytes."""

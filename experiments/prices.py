@@ -43,6 +43,8 @@ from deeplearn.trained import Trained, of_fit
 from deeplearn.workspace import Workspace
 
 EVALUATED_TOGETHER = 1024  # rows
+LOOKS = 16
+"""How often calibration rows are looked at on the way to the last step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ class Config(Run):
     model: Literal["tabm", "ft-transformer"] = "tabm"
     """An ensemble of perceptrons that share weights (one member: a plain perceptron), or attention among columns; the
     classes in models/tabular.py say in what they depart from their papers."""
-    networks: Count = 3
+    networks: Count = 1
     """Models that share nothing; the price is their mean."""
     members: Count = 8
     """Perceptrons in a TabM."""
@@ -82,9 +84,16 @@ class Config(Run):
     """Share of the categories' cells that training takes for unknown ones, so that new values get a sensible price."""
     coverage: Within = 0.9
     """Share of the truths that the intervals are to hold."""
+    early: bool = True
+    """Learn only for as long as rows that calibrate the intervals are priced better by it, at most for `steps`; with
+    `data.folds`, where these rows are tested too, always for `steps`."""
     batch: int = 256
-    steps: int = 800
-    optimizer: Optimizer = field(default_factory=lambda: Optimizer(rate=2e-3, decay=0.01))
+    steps: int = 3200
+    # To be taken at any step: no rate falls towards an end, and an average over the last tenth of the way, 500 steps at
+    # most, takes out the noise that a falling rate would.
+    optimizer: Optimizer = field(
+        default_factory=lambda: Optimizer(rate=2e-3, decay=0.01, schedule="constant", average=0.998)
+    )
 
 
 def build(config: Config, encoding: Encoding) -> nn.Module:
@@ -147,6 +156,12 @@ def experiment_on(config: Config, problem: Problem, part: Part, fitted: Fitted |
     )
 
 
+def early_on(config: Config, problem: Problem, part: Part, fitted: Fitted | None = None) -> Experiment:
+    """`experiment_on` rows by which one may choose the best step."""
+    experiment = experiment_on(config, problem, part, fitted)
+    return replace(experiment, evaluations={"valid": replace(experiment.evaluations["held"], final=False)})
+
+
 def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     """The model that `deeplearn predict` uses."""
     problem = load(config.data)
@@ -159,12 +174,6 @@ def prices(trained: Trained, table: Table) -> Float[np.ndarray, "N 3"]:
     return np.column_stack([found[:, 0], found[:, 1:].min(1), found[:, 1:].max(1)]).astype(np.float64)
 
 
-def calibrated(found: Float[np.ndarray, "N 3"], margin: float | None, least: float) -> Float[np.ndarray, "N 3"]:
-    """Price, low and high end widened by a margin, NaN without one."""
-    ends = conformal.widened(*found[:, 1:].T, np.nan if margin is None else margin)
-    return conformal.bounded(found[:, 0], *ends, least)
-
-
 def banded(trained: Trained, before: list[Trained], table: Table) -> Float[np.ndarray, "N 3"]:
     """Price, low and high end, NaN where rows were too few.
 
@@ -173,7 +182,7 @@ def banded(trained: Trained, before: list[Trained], table: Table) -> Float[np.nd
     """
     found, kept, least = prices(trained, table), trained.asset("conformal.json"), trained.fitted.scale.least
     if not kept["scores"]:
-        return calibrated(found, kept["margin"], least)
+        return conformal.calibrated(found, kept["margin"], least)
     others = np.stack([prices(one, table) for one in before])  # [K, N, 3]
     scores = [np.array(own) for own in kept["scores"]]
     ends = conformal.crossed(others[..., 1], others[..., 2], scores, trained.config.coverage)
@@ -183,22 +192,26 @@ def banded(trained: Trained, before: list[Trained], table: Table) -> Float[np.nd
 def main(config: Config, work: Workspace) -> dict[str, Any]:
     """Calibrate with models that have not seen the calibration rows, then train the final one on all but the test.
 
+    The calibration rows also say how long to learn: for as many epochs, on average, as were best for them.
+
     With folds, each fold is tested with the margin that the other folds give, an estimate of what new rows will see,
     and the final model is not tested.
     """
     problem = load(config.data)
     calibration, final = parts(problem, config.data)
-    models = [
-        work.fit(partial(experiment_on, config, problem, part), config, f"calibration-{i}")[0]
-        for i, part in enumerate(calibration)
-    ]
+    early = config.early and not config.data.folds and config.steps > 1 and not config.best
+    looking = replace(config, best="valid/loss", eval_every=max(1, config.steps // LOOKS)) if early else config
+    build = partial(early_on if early else experiment_on, looking, problem)
+    models = [work.fit(partial(build, part), looking, f"calibration-{i}")[0] for i, part in enumerate(calibration)]
     held = [take(seen(problem, part).table, part.held) for part in calibration]
     found = [prices(model, table) for model, table in zip(models, held, strict=True)]
     scores = [
         conformal.excess(problem.price[part.held], band[:, 1], band[:, 2])
         for part, band in zip(calibration, found, strict=True)
     ]
-    model, _ = work.fit(partial(experiment_on, config, problem, final), config)
+    steps = door.as_long([model.step for model in models], calibration, final, config.steps)
+    last = replace(config, steps=steps) if early else config
+    model, _ = work.fit(partial(experiment_on, last, problem, final), last)
     margin, least = conformal.correction(scores, config.coverage), model.fitted.scale.least
     promised = margin is not None and not door.by_time(problem, config.data)
     work.keep({"conformal.json": {"margin": margin, "scores": [own.tolist() for own in scores if promised]}})
@@ -208,22 +221,15 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     else:
         margins = [conformal.correction(scores[:i] + scores[i + 1 :], config.coverage) for i in range(len(scores))]
         tests = calibration
-        bands = [calibrated(band, margin, least) for band, margin in zip(found, margins, strict=True)]
+        bands = [conformal.calibrated(band, margin, least) for band, margin in zip(found, margins, strict=True)]
     judge = models[0] if config.data.folds else model
     price = lambda table: prices(judge, table)[:, 0]  # noqa: E731
     weights = importance(price, held[0], problem.price[tests[0].held], config.seed)
     rows, band = np.concatenate([part.held for part in tests]), np.concatenate(bands)
-    work.keep({"held_out.json": shown(problem, rows, band), "importance.json": weights})
+    work.keep({"held_out.json": door.shown(problem, rows, band), "importance.json": weights})
     copied = np.concatenate([copies(problem, part) for part in tests]).mean()
     found = scored(problem, rows, band[:, 0]) | conformal.judged(problem.price[rows], band) | {"copies": float(copied)}
     return {f"test/{name}": value for name, value in found.items()}
-
-
-def shown(problem: Problem, rows: np.ndarray, band: Float[np.ndarray, "N 3"]) -> dict[str, list[float]]:
-    """What the figures show of the tested rows."""
-    columns = {"true": problem.price[rows], **dict(zip(("price", "low", "high"), band.T, strict=True))}
-    columns |= {} if problem.dates is None else {"day": problem.dates[rows].astype(int)}
-    return {name: values.tolist() for name, values in columns.items() if not np.isnan(values).any()}
 
 
 def scored(problem: Problem, rows: np.ndarray, price: np.ndarray) -> dict[str, Any]:
@@ -313,7 +319,14 @@ PRESETS = {
         optimizer=Optimizer(rate=2e-3, decay=0.01, average=0.995),
     ),
     "synthetic-hotels": Config(data=Data(name="synthetic")),
-    "ft-transformer": Config(model="ft-transformer", networks=1, width=64, depth=3, steps=400),
+    "ft-transformer": Config(
+        model="ft-transformer",
+        width=64,
+        depth=3,
+        steps=400,
+        early=False,
+        optimizer=Optimizer(rate=2e-3, decay=0.01),
+    ),
 }
 EXPECTED = {"test/mae": (19.5, 1.5), "test/coverage": (0.929, 0.03)}
 """A single seed within three standard deviations or more of the mean of five."""

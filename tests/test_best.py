@@ -70,7 +70,7 @@ def test_the_best_step_is_what_a_run_that_ends_there_learns(reference, tmp_path)
     folder, state, results = reference
     losses = measured(folder)
     step = min(losses, key=losses.get)
-    assert 0 < step < KNOBS.steps
+    assert 0 < step < KNOBS.steps and state.step == step
     assert results["valid/loss"] == pytest.approx(losses[step], rel=1e-6)
     until, tested = train(tmp_path, steps=step, best="")
     assert same_bits(variables(state), variables(until))

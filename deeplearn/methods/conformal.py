@@ -113,6 +113,12 @@ def bounded(
     return np.maximum(band, 0) if least >= 0 else band
 
 
+def calibrated(found: Float[np.ndarray, "N 3"], margin: float | None, least: float) -> Float[np.ndarray, "N 3"]:
+    """Value, low and high end of an own interval, widened by a margin; NaN ends without one, no end below `least`."""
+    ends = widened(*found[:, 1:].T, np.nan if margin is None else margin)
+    return bounded(found[:, 0], *ends, least)
+
+
 def judged(true: Float[np.ndarray, "N"], band: Float[np.ndarray, "N 3"]) -> dict[str, float]:
     """How many truths the intervals of `bounded` hold, and how wide they are; nothing where ends are unknown (NaN)."""
     _, low, high = band.T

@@ -1,5 +1,6 @@
 """Price prediction: metrics as scikit-learn's, splits that do not leak, the way from a CSV file to intervals."""
 
+import dataclasses
 import json
 from functools import partial
 from pathlib import Path
@@ -12,11 +13,13 @@ from bookings import FLAGS, bookings
 from deeplearn import catalog
 from deeplearn.competitors import prices as competitors
 from deeplearn.competitors.search import search
+from deeplearn.data.doors import prices as door
 from deeplearn.data.doors.prices import Data, Problem, copies, load, parts
 from deeplearn.data.sets import rdatasets
 from deeplearn.errors import DataError, DeeplearnError
-from deeplearn.methods.conformal import correction, judged, margin, widened
+from deeplearn.methods.conformal import calibrated, correction, judged, margin, widened
 from deeplearn.metrics import Each
+from deeplearn.optimizer import Optimizer
 from deeplearn.trained import Trained, of_fit
 from deeplearn.workspace import Workspace
 from experiments import prices
@@ -176,6 +179,49 @@ def test_intervals_that_are_promised_are_made_by_models_that_have_not_seen_their
     np.testing.assert_allclose([row["high"] for row in found], np.maximum(high, typical), rtol=1e-5)
 
 
+def timely(path: Path, late: float = 1.0) -> Path:
+    """250 rooms on 250 days; the prices of the last fifth, which are tested, are `late` times as high."""
+    rng, first = np.random.default_rng(2), np.datetime64("2020-01-01")
+    area, noise = rng.integers(50, 200, 250), rng.uniform(0.9, 1.1, 250)
+    price = area * noise * np.where(np.arange(250) > 200, late, 1)
+    return write(path, [f"Faro,{area[i]},{first + i},{price[i]:.2f}" for i in range(250)])
+
+
+def steps_of(tmp_path: Path, config: prices.Config) -> tuple[list[int], Trained]:
+    """For how many steps the calibration models and the last one have learnt, and that one."""
+    work = Workspace(recipe=catalog.load("prices"), folder=tmp_path)
+    prices.main(config, work)
+    folders = [*sorted(tmp_path.glob("calibration-*")), tmp_path]
+    models = [of_fit(work.recipe, config, folder) for folder in folders]
+    return [model.step for model in models], models[-1]
+
+
+def test_calibration_rows_say_how_long_to_learn_and_tested_rows_do_not(tmp_path):
+    # A rate this high makes some steps much worse than others, and the last is not the best everywhere.
+    knobs = TINY | dict(networks=1, steps=64, optimizer=Optimizer(rate=0.3, schedule="constant"))
+    config = prices.Config(data=Data(path=timely(tmp_path / "rooms.csv"), date="built"), **knobs)
+    steps, model = steps_of(tmp_path / "run", config)
+    for i, step in enumerate(steps[:2]):
+        log = (tmp_path / "run" / f"calibration-{i}" / "metrics.jsonl").read_text().splitlines()
+        losses = {line["step"]: line["valid/loss"] for line in map(json.loads, log) if "valid/loss" in line}
+        assert len(losses) == prices.LOOKS and step == min(losses, key=lambda s: (losses[s], s))
+    calibration, final = parts(load(config.data, say=False), config.data)
+    assert steps[2] == door.as_long(steps[:2], calibration, final, 64) and min(steps) < 64
+    dear = dataclasses.replace(config, data=Data(path=timely(tmp_path / "dear.csv", 9.0), date="built"))
+    again, other = steps_of(tmp_path / "dear", dear)
+    assert again == steps
+    same = jax.tree.map(np.array_equal, model.variables, other.variables)
+    assert jax.tree.all(same)
+
+
+def test_as_many_epochs_as_were_best_on_average():
+    rows = [np.arange(100), np.arange(50), np.arange(200)]
+    learnt, last = [door.Part(own, own[:0]) for own in rows[:2]], door.Part(rows[2], rows[2][:0])
+    assert door.as_long([10, 15], learnt, last, 1000) == 40  # 0.1 and 0.3 steps a row
+    assert door.as_long([10, 15], learnt, last, 30) == 30
+    assert door.as_long([1], [door.Part(np.arange(900), rows[0])], learnt[1], 30) == 1
+
+
 def test_each_fold_is_tested_by_a_model_that_has_not_seen_it_and_the_last_model_on_nothing(tmp_path):
     rng = np.random.default_rng(1)
     rows = [f"Faro,{area},,{area * rng.uniform(0.8, 1.2):.2f}" for area in rng.integers(50, 200, 120)]
@@ -185,6 +231,8 @@ def test_each_fold_is_tested_by_a_model_that_has_not_seen_it_and_the_last_model_
     assert len(results["test/absolute_error"].values) == 120
     assert np.isfinite(results["test/coverage"])
     assert len(prices.apply(of_fit(work.recipe, config, work.folder), [str(config.data.path)])) == 120
+    folds = [of_fit(work.recipe, config, work.folder / f"calibration-{i}").step for i in range(2)]
+    assert folds == [config.steps] * 2  # What is tested does not say how long to learn.
 
 
 def test_a_reference_that_is_not_positive_is_refused_with_its_line_also_in_prediction(tmp_path):
@@ -210,10 +258,10 @@ def test_too_few_rows_to_calibrate_on_give_prices_without_intervals(capsys):
     assert correction([np.arange(4.0), np.arange(5.0)], 0.9) == 4
     assert correction([np.arange(8.0)], 0.9) is None
     assert "8 calibration rows cannot promise a coverage of 90%, 9 could" in capsys.readouterr().err
-    band = prices.calibrated(np.array([[100.0, 90, 110]] * 3), None, 5.0)
+    band = calibrated(np.array([[100.0, 90, 110]] * 3), None, 5.0)
     assert judged(np.full(3, 100.0), band) == {}
     problem = Problem({}, np.full(3, 100.0), None, None, "made up")
-    assert json.loads(json.dumps(prices.shown(problem, np.arange(3), band), allow_nan=False)).keys() == {
+    assert json.loads(json.dumps(door.shown(problem, np.arange(3), band), allow_nan=False)).keys() == {
         "true",
         "price",
     }

@@ -1,6 +1,6 @@
 """Tables with a price to predict: its scale, and which rows are learnt from, calibrated on and tested on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -321,6 +321,19 @@ def inner(part: Part, seed: int = 0) -> list[Part]:
     return [Part(part.train[kept], part.train[held]) for kept, held in folds(len(part.train), INNER, seed)]
 
 
+def as_long(steps: Sequence[int], learnt: Sequence[Part], part: Part, most: int) -> int:
+    """For how many steps to learn from `part`: as many epochs as were best for others on average, at most `most`."""
+    epochs = [step / len(own.train) for step, own in zip(steps, learnt, strict=True)]
+    return min(max(round(float(np.mean(epochs)) * len(part.train)), 1), most)
+
+
 def copies(problem: Problem, part: Part) -> np.ndarray:
     """Which held rows equal a training row in every column and the price, as bookings of one group do: bool [M]."""
     return repeated([*problem.table.values(), problem.price], part.train, part.held)
+
+
+def shown(problem: Problem, rows: np.ndarray, band: Float[np.ndarray, "N 3"]) -> dict[str, list[float]]:
+    """What the figures show of the tested rows."""
+    columns = {"true": problem.price[rows], **dict(zip(("price", "low", "high"), band.T, strict=True))}
+    columns |= {} if problem.dates is None else {"day": problem.dates[rows].astype(int)}
+    return {name: values.tolist() for name, values in columns.items() if not np.isnan(values).any()}
