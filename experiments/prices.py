@@ -43,7 +43,7 @@ from deeplearn.trained import Trained, of_fit
 from deeplearn.workspace import Workspace
 
 EVALUATED_TOGETHER = 1024  # rows
-LOOKS = 16
+LOOKS = 24
 """How often calibration rows are looked at on the way to the last step."""
 
 
@@ -88,7 +88,7 @@ class Config(Run):
     """Learn only for as long as rows that calibrate the intervals are priced better by it, at most for `steps`; with
     `data.folds`, where these rows are tested too, always for `steps`."""
     batch: int = 256
-    steps: int = 3200
+    steps: int = 4800
     # To be taken at any step: no rate falls towards an end, and an average over the last tenth of the way, 500 steps at
     # most, takes out the noise that a falling rate would.
     optimizer: Optimizer = field(
