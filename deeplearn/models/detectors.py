@@ -10,7 +10,27 @@ from jaxtyping import Array, Float
 
 from deeplearn.methods.centres import EMPTY, Maps, cells
 from deeplearn.models.layers import Norm, Normalise
-from deeplearn.models.pyramid import Pyramid, conv, padded
+from deeplearn.models.pyramid import Pyramid, TrainedPyramid, conv, padded
+
+
+def below(
+    image: Float[Array, "B H W 3"],
+    width: int,
+    depths: Sequence[int],
+    finest: int,
+    norm: Norm,
+    trained: bool,
+    dtype: Any,
+    *,
+    train: bool,
+) -> list[Float[Array, "B h w D"]]:
+    """Levels of strides 2^(finest+1) to 16 of the image, padded; inside of a module, whose layer `pyramid` they are."""
+    widths = (width // 2, width, 2 * width, 4 * width)
+    if trained:
+        pyramid = TrainedPyramid(widths[1:], finest - 1, norm, dtype, name="pyramid")
+    else:
+        pyramid = Pyramid(widths, depths, finest, norm, dtype, name="pyramid")
+    return pyramid(padded(image, 2 ** len(widths)), train=train)
 
 
 class CentreDetector(nn.Module):
@@ -22,14 +42,14 @@ class CentreDetector(nn.Module):
     depths: Sequence[int] = (0, 1, 2, 1)
     norm: Norm = "layer"
     """By layer: what is averaged over a batch would not fit averaged weights."""
+    trained: bool = False
+    """The way down is a trunk that was trained before: see `TrainedPyramid`."""
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, image: Float[Array, "B H W 3"], *, train: bool) -> Maps:
         w = self.width
-        x = padded(image, 2 ** len(self.depths))
-        pyramid = Pyramid((w // 2, w, 2 * w, 4 * w), self.depths, 1, self.norm, self.dtype, name="pyramid")
-        x = pyramid(x, train=train)[0]
+        x = below(image, w, self.depths, 1, self.norm, self.trained, self.dtype, train=train)[0]
         x = nn.relu(Normalise(self.norm, dtype=self.dtype, name="norm1")(x, train=train))
         x = conv(2 * w, 3, self.dtype, "mixed")(x)
         x = nn.relu(Normalise(self.norm, dtype=self.dtype, name="norm2")(x, train=train))
@@ -60,13 +80,14 @@ class SetDetector(nn.Module):
     layers: int = 3
     heads: int = 4
     depths: Sequence[int] = (0, 1, 2, 1)
+    trained: bool = False
+    """The way down is a trunk that was trained before: see `TrainedPyramid`."""
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, image: Float[Array, "B H W 3"], *, train: bool) -> list[Guess]:
         w = self.width
-        pyramid = Pyramid((w // 2, w, 2 * w, 4 * w), self.depths, 2, "layer", self.dtype, name="pyramid")
-        levels = pyramid(padded(image, 2 ** len(self.depths)), train=train)
+        levels = below(image, w, self.depths, 2, "layer", self.trained, self.dtype, train=train)
         batch, height, width, _ = levels[0].shape
         places = cells(height, width, 1).reshape(1, -1, 2) / jnp.array([[[width, height]]], jnp.float32)
         places = jnp.broadcast_to(places, (batch, height * width, 2))

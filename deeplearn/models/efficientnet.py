@@ -20,6 +20,9 @@ LITE0 = (
     (1, 320, 1, 6, 3),
 )
 
+MEAN, STD = 127 / 255, 128 / 255
+"""Of pixels in 0..1, the preprocessing of its authors: (pixel - 127) / 128."""
+
 
 class Unit(nn.Module):
     """Convolution without bias, batch normalisation, activation."""
@@ -75,6 +78,7 @@ class Trunk(nn.Module):
 
     blocks: Sequence[tuple[int, int, int, int, int]] = LITE0
     dtype: Any = jnp.float32
+    top: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W 3"], *, train: bool) -> dict[str, Float[Array, "B h w C"]]:
@@ -85,6 +89,8 @@ class Trunk(nn.Module):
                 name = f"block{len(found) - 1}"
                 x = Inverted(width, kernel, stride if i == 0 else 1, expansion, self.dtype, name=name)(x, train=train)
                 found[name] = x
+        if not self.top:
+            return found
         return found | {"top": Unit(1280, dtype=self.dtype, name="top")(x, train=train)}
 
 

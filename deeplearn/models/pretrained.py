@@ -19,7 +19,7 @@ from jaxtyping import PyTree
 from deeplearn.data.sets import imagenet
 from deeplearn.data.weights import Weights, read_weights
 from deeplearn.errors import ConfigError, DataError
-from deeplearn.models.efficientnet import EfficientNetLite
+from deeplearn.models.efficientnet import MEAN, STD, EfficientNetLite
 from deeplearn.models.resnet import ResNet
 
 Variables = Mapping[str, PyTree]
@@ -85,9 +85,8 @@ def pretrained(name: str) -> Pretrained:
     if name != "efficientnet-lite0":
         raise ConfigError(f"there is no pretrained network {name!r}; there is efficientnet-lite0")
     module, classes = EfficientNetLite(1000), imagenet.classes()
-    # The preprocessing of its authors: (pixel - 127) / 128.
     variables = read_variables(imagenet.efficientnet_lite0(), module, (224, 224, 3))
-    return Pretrained(module=module, variables=variables, size=224, mean=127 / 255, std=128 / 255, classes=classes)
+    return Pretrained(module=module, variables=variables, size=224, mean=MEAN, std=STD, classes=classes)
 
 
 def begun(init: str, module: nn.Module, fresh: Variables, shape: Sequence[int]) -> Variables:
@@ -102,12 +101,31 @@ def begun(init: str, module: nn.Module, fresh: Variables, shape: Sequence[int]) 
         ConfigError: `init` says something else.
         DataError: the weights cannot be read, or are those of another network.
     """
+    learnt = read_variables(_file(init), module, shape, head=False)
+    return {kind: {**own, **learnt.get(kind, {})} for kind, own in fresh.items()}
+
+
+def begun_below(init: str, fresh: Variables) -> Variables:
+    """Variables whose `TrainedPyramid`, called `pyramid`, has the trunk that was trained before; the rest is fresh.
+
+    Args:
+        init: pretrained:efficientnet-lite0, or pretrained:FILE of an EfficientNet-Lite0.
+
+    Raises:
+        ConfigError: `init` says something else.
+        DataError: the weights cannot be read, or are those of another network.
+    """
+    learnt = read_variables(_file(init), EfficientNetLite(1000), (224, 224, 3), head=False)
+    needed = fresh["fixed"]["pyramid"]["trunk"]
+    trunk = {kind: {name: learnt[kind]["trunk"][name] for name in own} for kind, own in needed.items()}
+    return {**fresh, "fixed": {"pyramid": {"trunk": trunk}}}
+
+
+def _file(init: str) -> Path:
     kind, _, name = init.partition(":")
     if kind != "pretrained" or not name:
-        raise ConfigError(f"--model.init {init} is not known; give pretrained:efficientnet-lite0 or pretrained:FILE")
-    path = imagenet.efficientnet_lite0() if name == "efficientnet-lite0" else Path(name)
-    learnt = read_variables(path, module, shape, head=False)
-    return {kind: {**own, **learnt.get(kind, {})} for kind, own in fresh.items()}
+        raise ConfigError(f"init {init} is not known; give pretrained:efficientnet-lite0 or pretrained:FILE")
+    return imagenet.efficientnet_lite0() if name == "efficientnet-lite0" else Path(name)
 
 
 def read_variables(path: Path, module: nn.Module, shape: Sequence[int], *, head: bool = True) -> Variables:

@@ -5,6 +5,7 @@ is exchanged for channels and back by moving pixels (Shi et al., 2016), which lo
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +13,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from deeplearn.models.convolution import convolution
+from deeplearn.models.efficientnet import LITE0, Trunk
 from deeplearn.models.layers import Norm, Normalise
+
+LASTS = ("block2", "block4", "block10")
+"""The last blocks of the strides 4, 8 and 16 in an EfficientNet-Lite0."""
 
 
 class Block(nn.Module):
@@ -56,11 +61,49 @@ class Pyramid(nn.Module):
             for j in range(depth):
                 x = self.block(self.norm, self.dtype, name=f"down{i}_block{j}")(x, train=train)
             levels.append(x)
-        for i in reversed(range(self.finest, len(levels) - 1)):
-            coarser = conv(4 * self.widths[i], 1, self.dtype, f"up{i}")(levels[i + 1])
-            x = levels[i] + grown(coarser)
-            levels[i] = self.block(self.norm, self.dtype, name=f"up{i}_block")(x, train=train)
-        return levels[self.finest :]
+        return risen(levels, self.finest, partial(self.block, self.norm, self.dtype), train=train)
+
+
+class TrainedPyramid(nn.Module):
+    """What `Pyramid` gives from level 1 on, by a way down that was trained before and stays as it is.
+
+    The trunk of an EfficientNet-Lite0 to the stride of 16 lies in the collection `fixed`, its statistics with it, which
+    no optimizer changes; a convolution of one pixel brings the activations of each level to its width.
+    """
+
+    widths: Sequence[int] = (32, 64, 128)
+    """Channels of the levels with a quarter, an eighth and a sixteenth of the image's sides."""
+    finest: int = 0
+    """The level of these at which the way up ends."""
+    norm: Norm = "layer"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W 3"], *, train: bool) -> list[Float[Array, "B h w D"]]:
+        trunk = Trunk(LITE0[:5], self.dtype, top=False, parent=None)
+        start = lambda: trunk.init(self.make_rng("params"), x, train=False)  # noqa: E731
+        seen = trunk.apply(self.variable("fixed", "trunk", start).value, x, train=False)
+        levels = [
+            conv(width, 1, self.dtype, f"side{i}")(seen[name])
+            for i, (width, name) in enumerate(zip(self.widths, LASTS, strict=True))
+        ]
+        return risen(levels, self.finest, partial(Block, self.norm, self.dtype), train=train)
+
+
+def risen(
+    levels: list[Float[Array, "B h w D"]], finest: int, block: Callable[..., nn.Module], *, train: bool
+) -> list[Float[Array, "B h w D"]]:
+    """The levels from `finest` on, each with what the coarser ones saw; inside of a module, whose layers they become.
+
+    Args:
+        levels: the finest first, each with half of the sides of the one before.
+        block: (name=) -> a module that keeps the shape of its input.
+    """
+    levels = list(levels)
+    for i in reversed(range(finest, len(levels) - 1)):
+        coarser = conv(4 * levels[i].shape[-1], 1, levels[i].dtype, f"up{i}")(levels[i + 1])
+        levels[i] = block(name=f"up{i}_block")(levels[i] + grown(coarser), train=train)
+    return levels[finest:]
 
 
 def conv(width: int, kernel: int, dtype: Any, name: str, **init: Any) -> nn.Conv:

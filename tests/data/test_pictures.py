@@ -1,8 +1,9 @@
 """Boxes stay on their objects however a picture is cut, scaled, turned or mirrored."""
 
 import numpy as np
+import pytest
 
-from deeplearn.data.pictures import Cuts, Picture, shrunk, whole
+from deeplearn.data.pictures import Cuts, Picture, cut, parts, shrunk, varied, whole
 
 
 def picture(height: int = 90, width: int = 140) -> Picture:
@@ -13,7 +14,7 @@ def picture(height: int = 90, width: int = 140) -> Picture:
 
 
 def test_boxes_follow_the_objects():
-    cuts = Cuts([picture()], side=64, most=3, draws=100, upright=False)
+    cuts = Cuts([picture()], side=64, most=3, draws=100, zoom=2.0, upright=False)
     seen = 0
     for number in range(40):
         square = cuts[number]
@@ -42,3 +43,38 @@ def test_a_large_picture_is_shrunk_and_a_small_one_left():
     image = picture().image
     assert shrunk(image, 200)[0] is image and shrunk(image, 200)[1] == 1
     assert shrunk(image, 70)[0].shape == (45, 70, 3)
+
+
+def test_a_square_of_a_large_picture_is_that_of_the_shrunk_whole():
+    rng = np.random.default_rng(0)
+    image = np.kron(rng.integers(0, 256, (40, 60, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+    large = picture()._replace(image=image)
+    square, box = cut(large, (208.0, 144.0), 0.5, 64)
+    np.testing.assert_allclose(square, whole(large, 480, 1)["image"][72:136, 104:168], atol=1)
+    np.testing.assert_allclose(box[0], [-84, -57, -64, -42])
+
+
+def test_aimed_squares_show_objects():
+    large = picture(900, 900)
+    shown = [
+        sum((Cuts([large], 96, 1, 100, True, aimed=share)[i]["label"] >= 0).any() for i in range(40))
+        for share in (0, 1)
+    ]
+    assert shown[0] < 10 < 30 < shown[1]
+
+
+def test_variation_of_no_strength_is_none_and_greys_stay_grey():
+    image, rng = picture().image, np.random.default_rng(0)
+    np.testing.assert_allclose(varied(image, 0.0, rng), image, atol=1e-3)
+    changed = varied(image, 1.0, rng)
+    assert np.abs(changed - image).max() > 10
+    np.testing.assert_allclose(changed, changed[..., :1].repeat(3, -1), atol=1e-2)
+
+
+def test_parts_are_small_enough_and_hold_every_object():
+    found = parts(picture(90, 140), 60)
+    assert [own.image.shape[:2] for own in found] == [(45, 47), (45, 46), (45, 47)] * 2
+    np.testing.assert_array_equal(sum(own.image.sum() for own in found), picture().image.sum())
+    # Its 40 x 30 pixels lie in four parts, of which two show more than two fifths of them.
+    assert [own.box.tolist() for own in found if len(own.box)] == [[[0, 30, 33, 45]], [[0, 0, 33, 15]]]
+    assert found[1].area == pytest.approx(33 * 15)

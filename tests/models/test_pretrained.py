@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict
 from deeplearn.data.sets import imagenet
 from deeplearn.errors import ConfigError, DataError
 from deeplearn.models.efficientnet import EfficientNetLite
-from deeplearn.models.pretrained import RESNET, begun, pretrained, read_variables, renamed
+from deeplearn.models.pretrained import RESNET, begun, begun_below, pretrained, read_variables, renamed
 from deeplearn.models.zoo import architecture
 
 LOGITS = np.load(Path(__file__).parent / "files" / "efficientnet_lite0.npy")
@@ -96,5 +96,7 @@ def test_a_head_for_other_classes_begins_afresh_on_what_was_learnt(ready):
     assert found["params"]["head"] is fresh["params"]["head"]
     for kind in ("params", "batch_stats"):
         jax.tree.map(np.testing.assert_array_equal, found[kind]["trunk"], ready.variables[kind]["trunk"])
-    with pytest.raises(ConfigError, match=r"--model\.init imagenet is not known"):
+    with pytest.raises(ConfigError, match="init imagenet is not known"):
         begun("imagenet", module, fresh, (64, 64, 3))
+    with pytest.raises(ConfigError, match="init imagenet is not known"):
+        begun_below("imagenet", fresh)

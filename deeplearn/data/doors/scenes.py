@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from deeplearn.data.pictures import Cuts, Picture, Pictures
 from deeplearn.data.sets import digit_scenes, trees
 from deeplearn.data.source import Arrays, Records
 from deeplearn.errors import DataError
-from deeplearn.knobs import Count
+from deeplearn.knobs import Count, Range, Share
 
 DRAWS = 2**20
 """Training squares before they repeat."""
@@ -35,6 +35,13 @@ class Data:
     """Side in pixels of the squares that are learnt from; digits are always 128."""
     whole: Count = 512
     """Side of the square that pictures are judged in, shrunk where they are larger; digits are always 128."""
+    zoom: Annotated[float, Range(low=1, high=8)] = 2.0
+    """By up to how much a picture is scaled at random, either way, before a square is cut out of it. Not of digits."""
+    aimed: Share = 0.0
+    """Share of the squares that are laid over one of the objects; the rest lie anywhere. Not of digits."""
+    vary: Share = 0.0
+    """How strongly contrast, colours and sharpness of the squares are changed at random, so that another place, season
+    or camera looks alike; brightness always is. Not of digits."""
     scenes: Count = 1000
     """Generated scenes to test on; a half of that to validate on."""
 
@@ -76,7 +83,7 @@ def load(data: Data, batch: int, seed: int) -> Scenes:
         ]
         return Scenes(train, *held, Classes(classes=names, ids=tuple(range(10))))
     parts, classes, upright = _given(data, seed)
-    cuts = Cuts(parts[0], data.side, CROWDED, DRAWS, upright)
+    cuts = Cuts(parts[0], data.side, CROWDED, DRAWS, data.zoom, upright, data.aimed, data.vary)
     train = Records(records=cuts, batch=batch, seed=seed, threads=4, name=str(data.path or data.tfds or data.name))
     held = [
         _held(part, data.whole, CROWDED, name) for part, name in zip(parts[1:], ("validation", "test"), strict=True)
@@ -109,8 +116,10 @@ def _given(data: Data, seed: int) -> tuple[list[Pictures], Classes, bool]:
         return *_own(data.path, seed), True
     if data.tfds is not None:
         return *_public(data.tfds), True
-    parts = [trees.trees(names) for names in (trees.TRAIN, trees.VALIDATION, trees.TEST)]
-    return parts, Classes(classes=("tree",), ids=(1,)), False
+    train, large, test = (trees.trees(names) for names in (trees.TRAIN, trees.VALIDATION, trees.TEST))
+    # As it is it would be shrunk to a third, and its trees be others than those that are learnt from and tested on.
+    validation = [part for picture in large for part in pictures.parts(picture, data.whole)]
+    return [train, validation, test], Classes(classes=("tree",), ids=(1,)), False
 
 
 def _own(path: Path, seed: int) -> tuple[list[Pictures], Classes]:
