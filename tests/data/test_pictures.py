@@ -57,7 +57,7 @@ def test_a_square_of_a_large_picture_is_that_of_the_shrunk_whole():
 def test_aimed_squares_show_objects():
     large = picture(900, 900)
     shown = [
-        sum((Cuts([large], 96, 1, 100, True, aimed=share)[i]["label"] >= 0).any() for i in range(40))
+        sum((Cuts([large], 96, 1, 100, 2.0, True, aimed=share)[i]["label"] >= 0).any() for i in range(40))
         for share in (0, 1)
     ]
     assert shown[0] < 10 < 30 < shown[1]

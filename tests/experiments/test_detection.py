@@ -48,7 +48,7 @@ def test_other_words_than_pretrained_are_refused(batch):
 
 
 def test_an_update_leaves_the_trained_way_down_as_it_is(begins, batch):
-    before = init(begins.task, begins.optimizer, 0, batch)
+    before = jax.jit(lambda: init(begins.task, begins.optimizer, 0, batch))()
     after, _ = jax.jit(lambda state: train_step(begins.task, begins.optimizer, state, batch, 0))(before)
     jax.tree.map(np.testing.assert_array_equal, after.extra, before.extra)
     assert after.extra.keys() == {"fixed"}

@@ -41,18 +41,18 @@ def test_levels_of_a_trained_way_down_are_those_of_the_network_it_is_from():
     """In training too, whose batches do not move its statistics; an image of any sides."""
     net = CentreDetector(1, 8, trained=True)
     image = jax.random.normal(jax.random.key(1), IMAGE.shape)
-    fresh = net.init(jax.random.key(0), image, train=False)
+    fresh = jax.jit(lambda x: net.init(jax.random.key(0), x, train=False))(image)
     begun = begun_below("pretrained:efficientnet-lite0", fresh)
     assert begun["params"] is fresh["params"]
     trunk = {kind: tree["trunk"] for kind, tree in pretrained("efficientnet-lite0").variables.items()}
-    seen = Trunk().apply(trunk, padded(image, 16), train=False)
-    _, state = net.apply(
-        begun,
-        image,
-        train=True,
-        mutable=["fixed", "intermediates"],
-        capture_intermediates=lambda module, _: (module.name or "").startswith("side"),
-    )
+    seen = jax.jit(lambda x: Trunk().apply(trunk, x, train=False))(padded(image, 16))
+
+    @jax.jit
+    def looked(x):
+        kept, sides = ["fixed", "intermediates"], lambda module, _: (module.name or "").startswith("side")
+        return net.apply(begun, x, train=True, mutable=kept, capture_intermediates=sides)[1]
+
+    state = looked(image)
     jax.tree.map(np.testing.assert_array_equal, state["fixed"], begun["fixed"])
     for i, name in enumerate(LASTS):
         (found,) = state["intermediates"]["pyramid"][f"side{i}"]["__call__"]
