@@ -126,8 +126,15 @@ def per_example(
 def warm(task: Task, part: str, learnt: Variables) -> Task:
     """The task, with the part of its model of that name starting from what another task learnt, and the rest afresh."""
 
-    def init(key: Array, batch: Batch) -> Variables:
-        fresh = task.init(key, batch)
+    def begin(fresh: Variables) -> Variables:
         return {name: {**own, **({part: learnt[name]} if name in learnt else {})} for name, own in fresh.items()}
 
-    return replace(task, init=init)
+    return starting(task, begin)
+
+
+def starting(task: Task, begin: Callable[[Variables], Variables]) -> Task:
+    """The task whose first variables are what `begin` makes of fresh ones, such as weights that a file holds.
+
+    Only who trains needs it: wrapped in `experiment()`, not in `task()`, a run predicts where that file is not.
+    """
+    return replace(task, init=lambda key, batch: begin(task.init(key, batch)))

@@ -38,7 +38,7 @@ from deeplearn.metrics import Calibration, Contingency, Mean, Metric, top_k_hits
 from deeplearn.models.pretrained import begun
 from deeplearn.models.zoo import Model, advise, build
 from deeplearn.optimizer import Optimizer, make
-from deeplearn.task import Batch, Task, linen
+from deeplearn.task import Batch, Task, linen, starting
 from deeplearn.trained import Trained
 
 TABLE = 100
@@ -95,17 +95,13 @@ def task(config: Config, fitted: Fitted) -> Task:
         loss = optax.softmax_cross_entropy(logits, optax.smooth_labels(target, config.smoothing))
         return Mean.of(loss, batch["mask"]), measures(logits, batch)
 
-    model = build(config.model, classes)
-    afresh = linen(
-        model,
+    return linen(
+        build(config.model, classes),
         objective,
         inputs=inputs,
         augment=lambda key, batch: change(key, batch | {"image": values(batch["image"])}),
         predict=lambda logits, batch: jax.nn.softmax(logits.astype(jnp.float32)),
     )
-    if (weights := config.model.init) is None:
-        return afresh
-    return replace(afresh, init=lambda key, batch: begun(weights, model, afresh.init(key, batch), fitted.shape))
 
 
 def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
@@ -113,8 +109,12 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     advise(config.model)
     train, held, pixels = images.sources(config.data, batch=config.batch, seed=config.seed, choose=config.choose)
     fitted = fitted or pixels
+    learns = task(config, fitted)
+    if (weights := config.model.init) is not None:
+        model = build(config.model, len(fitted.classes))
+        learns = starting(learns, lambda fresh: begun(weights, model, fresh, fitted.shape))
     return Experiment(
-        task=task(config, fitted),
+        task=learns,
         fitted=fitted,
         optimizer=make(config.optimizer, config.steps),
         train=train,

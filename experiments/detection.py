@@ -13,7 +13,7 @@ Expected: average precision .855 at half an overlap, .589 over all (the machine:
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,7 +44,7 @@ from deeplearn.record.boxes import COLOURS, drawn
 from deeplearn.record.figures import curves
 from deeplearn.record.figures import images as sheet
 from deeplearn.record.folder import write_text
-from deeplearn.task import Batch, Task, linen
+from deeplearn.task import Batch, Task, linen, starting
 from deeplearn.trained import Trained
 from deeplearn.workspace import Workspace
 
@@ -120,9 +120,8 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     data = scenes.load(config.data, config.batch, config.seed)
     fitted = fitted or data.classes
     learns = task(config, fitted)
-    if (weights := config.init) is not None:  # here and not in the task, which predicts without them
-        afresh = learns.init
-        learns = replace(learns, init=lambda key, batch: begun_below(weights, afresh(key, batch)))
+    if (weights := config.init) is not None:
+        learns = starting(learns, lambda fresh: begun_below(weights, fresh))
     return Experiment(
         task=learns,
         fitted=fitted,

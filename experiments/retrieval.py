@@ -11,7 +11,7 @@ minutes, where cosines of pixels have .435. `--preset unseen` learns from five d
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ from deeplearn.models.pretrained import begun
 from deeplearn.models.zoo import Model, build
 from deeplearn.optimizer import Optimizer, make
 from deeplearn.record.statistics import bootstrap
-from deeplearn.task import Batch, Task, linen
+from deeplearn.task import Batch, Task, linen, starting
 from deeplearn.trained import Trained
 
 
@@ -82,18 +82,14 @@ def task(config: Config, fitted: Fitted) -> Task:
         loss = contrast.supervised(unit(codes), jnp.tile(label, 2), mask, config.temperature)
         return Mean.of(loss, mask), {}
 
-    model = build(config.model, config.code)
-    afresh = linen(
-        model,
+    return linen(
+        build(config.model, config.code),
         objective,
         inputs=inputs,
         augment=augment,
         predict=lambda codes, _: unit(codes),
         couples=True,
     )
-    if (weights := config.model.init) is None:
-        return afresh
-    return replace(afresh, init=lambda key, batch: begun(weights, model, afresh.init(key, batch), fitted.shape))
 
 
 def parts(config: Config) -> tuple[Images, Images]:
@@ -119,8 +115,12 @@ def scored(codes: Float[np.ndarray, "N D"], columns: Mapping[str, np.ndarray]) -
 def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     train, test = parts(config)
     fitted = fitted or images.measured(train)
+    learns = task(config, fitted)
+    if (weights := config.model.init) is not None:
+        model = build(config.model, config.code)
+        learns = starting(learns, lambda fresh: begun(weights, model, fresh, fitted.shape))
     return Experiment(
-        task=task(config, fitted),
+        task=learns,
         fitted=fitted,
         optimizer=make(config.optimizer, config.steps),
         train=train.source(config.batch, config.seed),

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from deeplearn import catalog
 from deeplearn.data.sets import imagenet
 from deeplearn.errors import ConfigError, DataError
 from deeplearn.models.efficientnet import EfficientNetLite
 from deeplearn.models.pretrained import RESNET, begun, begun_below, pretrained, read_variables, renamed
-from deeplearn.models.zoo import architecture
+from deeplearn.models.zoo import Model, architecture
 
 LOGITS = np.load(Path(__file__).parent / "files" / "efficientnet_lite0.npy")
 """What the package efficientnet_lite_pytorch gives for `images` with the same weights."""
@@ -100,3 +101,14 @@ def test_a_head_for_other_classes_begins_afresh_on_what_was_learnt(ready):
         begun("imagenet", module, fresh, (64, 64, 3))
     with pytest.raises(ConfigError, match="init imagenet is not known"):
         begun_below("imagenet", fresh)
+
+
+@pytest.mark.parametrize("name", ["classification", "retrieval"])
+def test_who_predicts_does_not_need_the_weights_that_training_began_with(name):
+    recipe = catalog.load(name)
+    config = recipe.Config(model=Model(name="resnet18", init="pretrained:gone.pth"))
+    begins = recipe.experiment(config)
+    batch = begins.train.at(0)
+    assert jax.eval_shape(recipe.task(config, begins.fitted).init, jax.random.key(0), batch)
+    with pytest.raises(DataError, match=r"gone\.pth"):
+        jax.eval_shape(begins.task.init, jax.random.key(0), batch)
