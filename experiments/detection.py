@@ -221,9 +221,15 @@ def figures(trained: Trained, folder: Path) -> None:
         marked(image, zoom, *pair)
         for image, zoom, *pair in zip(data.columns["image"], data.columns["zoom"], sure, truth, strict=True)
     ]
-    order = np.argsort([-wrong for _, wrong in pictures], kind="stable")
-    shown = [*order[:16], *order[len(order) // 2 :][:16]]
-    sheet([pictures[row][0] for row in shown], folder / "figures" / "pictures.png", title=LEGEND)
+    shown = [pictures[row][0] for row in worst_and_usual([wrong for _, wrong in pictures])]
+    columns = max(1, min(8, len(shown), 1200 // shown[0].shape[1]))  # of a sheet's 1200 dots, so that none shrinks
+    sheet(shown, folder / "figures" / "pictures.png", columns=columns, inches=8 / columns, title=LEGEND)
+
+
+def worst_and_usual(mistakes: Sequence[int]) -> list[int]:
+    """Rows of the 16 pictures with most mistakes and of 16 with usually many, each once."""
+    order = np.argsort(mistakes, kind="stable")[::-1].tolist()
+    return list(dict.fromkeys([*order[:16], *order[len(order) // 2 :][:16]]))
 
 
 def marked(

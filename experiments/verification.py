@@ -284,7 +284,7 @@ def figures(trained: Trained, folder: Path) -> None:
     }
     curves(shares, folder / "figures" / "scores.svg", x="score", y="share of the pairs")
     for name, kind in (("same", pairs.same), ("different", ~pairs.same)):
-        rows = np.argsort(np.where(kind, pairs.score if name == "same" else -pairs.score, np.inf))[:8]
+        rows = np.argsort(np.where(kind, pairs.score if name == "same" else -pairs.score, np.inf))[: min(8, kind.sum())]
         shown = np.stack([pairs.first[rows], pairs.second[rows]], axis=1).ravel()
         names = [people.images.classes[person] for person in people.images.label[shown]]
         captions = [f"{who} {score:.2f}" for who, score in zip(names, pairs.score[rows].repeat(2), strict=True)]

@@ -9,6 +9,7 @@ from deeplearn.data.doors.scenes import Data
 from deeplearn.data.sets import imagenet
 from deeplearn.errors import ConfigError, DataError
 from deeplearn.step import init, train_step
+from experiments.detection import worst_and_usual
 
 RECIPE = catalog.load("detection")
 
@@ -54,3 +55,8 @@ def test_an_update_leaves_the_trained_way_down_as_it_is(begins, batch):
     assert after.extra.keys() == {"fixed"}
     moved = [bool((a != b).any()) for a, b in zip(*map(jax.tree.leaves, (after.params, before.params)), strict=True)]
     assert sum(moved) > len(moved) / 2
+
+
+def test_pictures_with_most_mistakes_are_shown_first_and_none_twice():
+    assert worst_and_usual([1, 5, 3]) == [1, 2, 0]
+    assert worst_and_usual(range(100)) == [*range(99, 83, -1), *range(49, 33, -1)]
