@@ -95,7 +95,7 @@ def start(folder, *command, count=2):
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     common = os.environ | {
         "PYTHONPATH": str(TESTS),
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=1",
+        "XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2",  # the last one counts
         "JAX_COORDINATOR_ADDRESS": address,
         "JAX_COORDINATOR_BIND_ADDRESS": address,
         "JAX_NUM_PROCESSES": str(count),

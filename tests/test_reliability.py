@@ -29,7 +29,7 @@ SEED = random.SystemRandom().randrange(2**32)
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
     """One device, and one cache of compiled programs for all processes of this file."""
-    flags = "--xla_backend_optimization_level=1"
+    flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=1"  # the last one counts
     cache = str(tmp_path_factory.mktemp("cache"))
     return os.environ | {"PYTHONPATH": str(TESTS), "XLA_FLAGS": flags, "XDG_CACHE_HOME": cache, "NPROC": "1"}
 

@@ -99,4 +99,4 @@ def _pooled(x: Array, side: int) -> Float[Array, "B h w C"]:
     across, down = (max(1, length // side) for length in x.shape[1:3])
     rows, columns = x.shape[1] // across, x.shape[2] // down
     cut = x[:, : rows * across, : columns * down].astype(jnp.float32)
-    return cut.reshape(len(x), rows, across, columns, down, -1).mean((2, 4))
+    return cut.reshape(x.shape[0], rows, across, columns, down, -1).mean((2, 4))

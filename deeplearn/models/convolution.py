@@ -77,7 +77,7 @@ def _depthwise(x, kernel, strides, padding):
     down, right = x.shape[1] - height + 1, x.shape[2] - width + 1  # where windows may begin
 
     def part(i, j):
-        there = lax.slice(x, (0, i, j, 0), (len(x), i + down, j + right, x.shape[3]), (1, *strides, 1))
+        there = lax.slice(x, (0, i, j, 0), (x.shape[0], i + down, j + right, x.shape[3]), (1, *strides, 1))
         return there * kernel[i, j].reshape(1, 1, 1, -1)
 
     parts = [part(i, j) for i in range(height) for j in range(width)]

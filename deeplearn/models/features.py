@@ -24,7 +24,7 @@ def features(
     @jax.jit
     def program(pictures: Array) -> list[Array]:
         x = pictures.astype(jnp.float32) / 255
-        x = jax.image.resize(x, (len(x), ready.size, ready.size, x.shape[-1]), "cubic")
+        x = jax.image.resize(x, (x.shape[0], ready.size, ready.size, x.shape[-1]), "cubic")
         x = jnp.broadcast_to((x - ready.mean) / ready.std, (*x.shape[:3], 3))
         found = Trunk().apply(trunk, x, train=False)
         return [gridded(found[layer], side) for layer, side in places]

@@ -4,6 +4,7 @@ from functools import partial
 
 import flax.linen as nn
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -93,6 +94,15 @@ def test_any_size_of_image_and_each_example_on_its_own(name):
     assert y.dtype == jnp.float32
     np.testing.assert_allclose(logits(other)[0], y[0], atol=1e-5)
     np.testing.assert_allclose(logits(x[::-1])[::-1], y, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*SMALL, "efficientnet-lite0"])
+def test_one_program_takes_any_number_of_images(name):
+    """As `deeplearn export` asks for it: its size of a batch has no number yet."""
+    model, image = SMALL.get(name) or (architecture(name, 5), (33, 35, 3))
+    (size,) = jax.export.symbolic_shape("b")
+    x = jax.ShapeDtypeStruct((size, *image), jnp.float32)
+    assert jax.eval_shape(partial(model.apply, train=False), shapes(model, image), x).shape == (size, 5)
 
 
 @pytest.mark.parametrize("name", SMALL)
