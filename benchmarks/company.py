@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from deeplearn.files import below
 from deeplearn.sealed import steps
 
 from .suffering import Ground, Tally, at_call, slowly
@@ -95,7 +96,7 @@ def _held(process: int, folder: Path) -> tuple[float, ...]:
     place = Path(f"/proc/{process}")
     status = dict(line.split(":", 1) for line in (place / "status").read_text().splitlines())
     disk = 0
-    for path in folder.rglob("*"):
+    for path in below(folder):
         with contextlib.suppress(FileNotFoundError):
             disk += path.stat().st_size if path.name != "metrics.jsonl" and "tfevents" not in path.name else 0
     memory = float(status["VmRSS"].split()[0]) / 1024

@@ -79,6 +79,12 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, links not followed; what another process takes away meanwhile is passed over."""
+    for place, _, names in os.walk(folder):  # Path.rglob would raise where a folder has just gone.
+        yield from (Path(place, name) for name in names)
+
+
 def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     """(name relative to the folder, what lies there) of everything below it; links are named, never followed."""
     waiting = [""]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from deeplearn import catalog
+from deeplearn import catalog, files
 from deeplearn.config import check, to_json
 from deeplearn.dispatch import convolves
 from deeplearn.errors import DeeplearnError, UsageError
@@ -66,8 +66,9 @@ def _train(recipe: Recipe, config: Run, folder: Path, source: bytes | None) -> N
 def _spent(folder: Path) -> float:
     """Seconds of the starts before: those of a result, or as far as the logs of the fits say."""
     result = read_json(folder / "result.json", []).get("seconds")
-    logs = [history[-1]["seconds"] for log in folder.rglob("metrics.jsonl") if (history := read_history(log, []))]
-    return max(float(result) if isinstance(result, int | float) else 0.0, sum(logs))
+    logs = (path for path in files.below(folder) if path.name == "metrics.jsonl")
+    spent = [history[-1]["seconds"] for log in logs if (history := read_history(log, []))]
+    return max(float(result) if isinstance(result, int | float) else 0.0, sum(spent))
 
 
 def _write(recipe: Recipe, config: Run, folder: Path, found: "_Found", seconds: float) -> None:

@@ -161,8 +161,12 @@ def _bytes(path: Path) -> bytes | None:
 
 
 def _rest(folder: Path) -> dict[str, tuple[int, int]]:
-    found = (path for path in folder.rglob("*") if not path.is_dir() and path.name not in STAMPS)
-    return {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in found}
+    found = {}
+    others = (path for path in files.below(folder) if path.name not in STAMPS)
+    for path in others:  # Another training may be at work there: it is refused, but only later.
+        with contextlib.suppress(FileNotFoundError):
+            found[str(path)] = (path.lstat().st_size, path.lstat().st_mtime_ns)
+    return found
 
 
 def withdraw(folder: Path, before: Before) -> None:

@@ -10,7 +10,7 @@ from runs import Config, make_run
 
 from deeplearn.config import from_json, to_json
 from deeplearn.errors import ConfigError, StorageError, UsageError
-from deeplearn.record.folder import Result, open_run, write_result, write_text
+from deeplearn.record.folder import Result, _rest, open_run, write_result, write_text
 from deeplearn.record.reading import find_runs, load_run
 
 
@@ -169,3 +169,20 @@ def test_find_runs(tmp_path: Path, root: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="holds no run"):
         find_runs([tmp_path / "empty"])
+
+
+def test_a_folder_in_which_another_training_renames_checkpoints_is_looked_at_all_the_same(tmp_path, monkeypatch):
+    """As a second training does before it is refused; nothing is withdrawn where something has changed."""
+    partial = tmp_path / "checkpoints" / "8.partial"
+    partial.mkdir(parents=True)
+    (partial / "data").write_text("being written")
+    (tmp_path / "metrics.jsonl").write_text("")
+    usual = os.scandir
+
+    def scandir(path="."):
+        if Path(path) == partial:
+            raise FileNotFoundError(path)
+        return usual(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert list(_rest(tmp_path)) == [str(tmp_path / "metrics.jsonl")]
