@@ -86,7 +86,8 @@ class Config(Run):
     """Share of the truths that the intervals are to hold."""
     early: bool = True
     """Learn only for as long as rows that calibrate the intervals are priced better by it, at most for `steps`; with
-    `data.folds`, where these rows are tested too, always for `steps`."""
+    `data.folds`, where these rows are tested too, always for `steps`. Made for a rate that does not fall: the last
+    model would end a falling one where the others were still on their way."""
     batch: int = 256
     steps: int = 4800
     # To be taken at any step: no rate falls towards an end, and an average over the last tenth of the way, 500 steps at
