@@ -22,6 +22,10 @@ class Interval:
     """95 % confidence bounds of the mean."""
     values: list[float]
 
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("there are no values, of which an interval has one at least")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
@@ -46,20 +50,19 @@ def paired(ours: Sequence[Each] | Sequence[Drawn], theirs: Each | Drawn, seed: i
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Mean, standard deviation and Student's 95 % confidence interval of the mean of independent runs [n]."""
+    """Mean, standard deviation and Student's 95 % confidence interval of the mean of independent runs [n], n >= 1."""
     values = [float(value) for value in values]
-    mean = float(np.mean(values))
     if len(values) < 2:
-        return Interval(mean=mean, values=values)
-    with np.errstate(over="ignore"):  # Values near the largest float spread endlessly.
-        sd = float(np.std(values, ddof=1))
+        return Interval(mean=values[0], values=values)
+    with np.errstate(over="ignore", invalid="ignore"):  # Values near the largest float spread endlessly.
+        mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
     half = _student(float(len(values) - 1)) * sd / math.sqrt(len(values))
     return Interval(mean=mean, sd=sd, low=mean - half, high=mean + half, values=values)
 
 
 def difference_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
     """(difference b - a of the means, low, high): Welch's 95 % interval for independent runs; needs two values each."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         va, vb = np.var(a, ddof=1) / len(a), np.var(b, ddof=1) / len(b)
         difference, squares = float(np.mean(b) - np.mean(a)), (va + vb) ** 2
     if va + vb == 0:
