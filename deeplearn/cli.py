@@ -35,7 +35,7 @@ usage: deeplearn VERB ...        (deeplearn VERB --help explains it)
   bench NAME [--quick]           matmul, step, scaling, input, loop, encoding, search, exact, compare,
                                  faults, growth, start, predict, decode
   info                           versions, devices, settings, folders
-  completion bash|zsh|fish       help on the Tab key
+  completion bash|zsh|fish       verbs, knobs and presets on the Tab key
 
 first steps:
   deeplearn train classification

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from deeplearn.cli import USAGE, VERBS, main
 from deeplearn.errors import ConfigError, DataError
 from deeplearn.experiment import Recipe, Run
 from deeplearn.optimizer import Optimizer
+from deeplearn.runtime import SWITCH
 from deeplearn.verbs import bench, train
+from deeplearn.verbs.completion import candidates
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -143,10 +146,45 @@ def test_a_report_of_nothing_writes_nothing(tmp_path, monkeypatch):
     assert (tmp_path / "report.html").read_text() == "the page of yesterday"
 
 
+@pytest.mark.parametrize(
+    ("words", "some"),
+    [
+        (["tra"], {"train", "report"}),
+        (["train", ""], {"classification", "prices"}),
+        (["bench", ""], {"matmul", "decode"}),
+        (["data", ""], {"list", "prepare"}),
+        (["train", "prices", "--preset", ""], {"hotels", "ames"}),
+        (["train", "prices", "--opt"], {"--optimizer.rate", "--preset"}),
+        (["train", "prices", "--model", ""], {"tabm", "ft-transformer"}),
+        (["sweep", "prices", "--o"], {"--over", "--optimizer.rate"}),
+        (["report", "runs/latest", "--"], {"--format", "--output"}),
+        (["report", "--format", ""], {"html", "github"}),
+    ],
+)
+def test_completion_knows_verbs_names_options_and_their_values(words, some, monkeypatch):
+    monkeypatch.setenv(SWITCH, "off")
+    assert some <= set(candidates(words))
+
+
+@pytest.mark.parametrize(
+    "words", [["report", ""], ["train", "prices", "--config", ""], ["evaluate", "runs/latest", ""]]
+)
+def test_completion_leaves_files_to_the_shell(words, monkeypatch):
+    monkeypatch.setenv(SWITCH, "off")
+    assert not candidates(words)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_knows_verbs_and_experiments(shell, capsys):
+def test_a_shell_completes_a_verb(shell, capsys):
     assert main(["completion", shell]) == 0
-    assert {"train", "classification"} <= set(capsys.readouterr().out.replace('"', " ").replace(";", " ").split())
+    lines = capsys.readouterr().out
+    assert "deeplearn" in lines
+    if shell != "bash":
+        return
+    lines += "COMP_WORDS=(deeplearn tra); COMP_CWORD=1; _deeplearn; echo ${COMPREPLY[*]}"
+    place = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    found = subprocess.run(["bash", "-c", lines], env=place, capture_output=True, text=True, check=True)
+    assert found.stdout == "train\n"
 
 
 def test_a_table_that_is_too_wide_is_turned(tmp_path):

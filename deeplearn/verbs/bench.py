@@ -31,6 +31,11 @@ def main(words: list[str]) -> None:
         sys.exit(code)
 
 
+def names() -> list[str]:
+    """The benchmarks."""
+    return list(_files())
+
+
 def _files() -> dict[str, Path]:
     """Name -> file of every benchmark; the other files are their parts."""
     places = (catalog.HOME / "benchmarks", catalog.HOME.parent / "benchmarks")
