@@ -4,7 +4,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,6 +15,8 @@ from deeplearn.record.statistics import Interval, interval
 
 LABEL = 200
 """Characters of a label."""
+COLUMNS = 8
+"""Columns of numbers such as 0.9812 ± 0.0021 that a sheet of paper has room for."""
 Format = Literal["github", "latex", "text", "html"]
 HOUSEKEEPING = {"seed", "seeds", "together", "workdir", "log_every", "eval_every", "save_every", "keep", "sinks"}
 """Knobs that do not make another system of it: runs that differ in these alone share a row."""
@@ -56,8 +58,9 @@ def table(runs: Sequence[Record], format: Format = "github", width: int | None =
         style = {"github": "github", "latex": "latex_raw", "text": "simple", "html": "unsafehtml"}[format]
         aligned = ["left"] + ["right"] * (len(header) - 1)
         text = tabulate(cells, header, tablefmt=style, disable_numparse=True, colalign=aligned)
-        if format in ("text", "github") and width is not None and _widest(text) > width:
-            text = _turned(header, cells, style, width)
+        fits = _on_a_page if format == "html" else lambda text: width is None or _widest(text) <= width
+        if format != "latex" and not fits(text):
+            text = _turned(header, cells, style, fits)
         if format == "latex":
             for rule in ("top", "mid", "bottom"):
                 text = text.replace(r"\hline", rf"\{rule}rule", 1)
@@ -77,7 +80,12 @@ def _widest(text: str) -> int:
     return max(map(len, text.splitlines()))
 
 
-def _turned(header: Sequence[str], cells: Sequence[Sequence[str]], style: str, width: int) -> str:
+def _on_a_page(text: str) -> bool:
+    """Whether a phone and a sheet of paper show the columns of an HTML table, none of whose numbers is broken."""
+    return text.partition("</tr>")[0].count("</th>") <= COLUMNS
+
+
+def _turned(header: Sequence[str], cells: Sequence[Sequence[str]], style: str, fits: Callable[[str], bool]) -> str:
     """A table with a line for each metric, of as many models at a time as fit side by side; no number is cut."""
     from tabulate import tabulate
 
@@ -89,7 +97,7 @@ def _turned(header: Sequence[str], cells: Sequence[Sequence[str]], style: str, w
     parts, rest = [], list(cells)
     while rest:
         count = len(rest)
-        while count > 1 and _widest(drawn(rest[:count])) > width:
+        while count > 1 and not fits(drawn(rest[:count])):
             count -= 1
         parts.append(drawn(rest[:count]))
         rest = rest[count:]

@@ -303,3 +303,14 @@ def test_a_row_is_named_after_the_network_that_was_looked_into(tmp_path: Path) -
     make_run(tmp_path / "other", Config())
     named = [rows([load_run(tmp_path / name)])[0].label for name in ("run", "other")]
     assert named == ["efficientnet-lite0", "cnn"]
+
+
+def test_a_table_of_many_metrics_has_a_line_for_each(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", Config())
+    stored = json.loads((folder / "result.json").read_text())
+    stored["metrics"] |= {f"test/m{i}": 0.1234 + i for i in range(12)}
+    (folder / "result.json").write_text(json.dumps(stored))
+    lines = table([load_run(folder)], "html").split("</tr>")
+    assert lines[0].count("</th>") == 3  # metric, model, competitor
+    assert sum("test/m" in line for line in lines) == 12
+    assert "7.123<" in next(line for line in lines if "test/m7" in line)
