@@ -15,6 +15,7 @@ from deeplearn import best, parallel
 from deeplearn.checkpoint import Store
 from deeplearn.config import to_json
 from deeplearn.dispatch import Running, running_shapes, seed_array
+from deeplearn.errors import ConfigError
 from deeplearn.exact import check_shards
 from deeplearn.experiment import Experiment, Run
 from deeplearn.step import State, init
@@ -31,6 +32,8 @@ def refuse(experiment: Experiment, run: Run, mesh: Mesh) -> str | None:
         check_shards(mesh, run.parallel, run.batch, run.exact)
     if run.best:
         best.refuse_metric(experiment, run)
+    elif run.patience is not None:
+        raise ConfigError("--patience waits for a better evaluation: say by which metric, as in --best valid/loss.")
     parts = (mesh, run.parallel, run.microbatches, run.exact)
     return parallel.refuse_parts(experiment.task.couples, collections(experiment), *parts)
 

@@ -1,4 +1,4 @@
-"""The best step of a training, by a metric of the validation: `--best valid/loss --eval-every 100`."""
+"""The best step of a training, by a metric of the validation: `--best valid/loss --eval-every 100 --patience 5`."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -91,29 +91,42 @@ def first(state: State) -> Best:
     )
 
 
-def better(best: Best, state: State, results: Results, metric: str) -> Best:
+def better(best: Best, state: State, results: Results, run: Run) -> Best:
     """The better of the best so far and the state that these are the results of; of equal ones the earlier.
+
+    A seed that trains beside others ends by its own patience: what it learns after that is never chosen.
 
     Raises:
         ConfigError: there is no such metric.
     """
-    measured = numbers(results)
+    measured, metric = numbers(results), run.best
     if metric not in measured:
         raise ConfigError(_unmeasured(metric, measured))
     sign = 1 if lower_is_better(metric) else -1
     # On the host: what each of several processes has is then the same array to all of them.
-    return _better(best, state, sign * np.asarray(measured[metric], np.float32).reshape(best.value.shape))
+    value = sign * np.asarray(measured[metric], np.float32).reshape(best.value.shape)
+    return _better(best, state, value, np.int32(_waiting(run)))
 
 
 @jax.jit
-def _better(best: Best, state: State, value: Array) -> Best:
+def _better(best: Best, state: State, value: Array, waiting: Array) -> Best:
     now = Best(step=state.step, value=value, params=variables(state)["params"], extra=state.extra)
-    wins = value < best.value  # never where it is NaN
+    wins = (value < best.value) & (state.step - best.step <= waiting)  # never where the value is NaN
 
     def pick(new: Array, old: Array) -> Array:
         return jnp.where(wins.reshape(wins.shape + (1,) * (new.ndim - wins.ndim)), new, old)
 
     return jax.tree.map(pick, now, best)
+
+
+def _waiting(run: Run) -> int:
+    """Steps in which something better has to be found."""
+    return run.steps if run.patience is None else run.patience * (run.eval_every or run.steps)
+
+
+def over(best: Best | None, step: int, run: Run) -> bool:
+    """Whether training ends here: it is the last step, or no seed has found a better one for too long."""
+    return step >= run.steps or (best is not None and step - int(np.max(best.step)) >= _waiting(run))
 
 
 def chosen(best: Best) -> Variables:

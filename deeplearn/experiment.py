@@ -37,6 +37,8 @@ class Run:
     """Steps between evaluations; by default only after the last step."""
     best: str = ""
     """Metric of the validation, such as valid/loss: keep the step of the best evaluation instead of the last step."""
+    patience: Count | None = None
+    """With `best`: train no further after so many evaluations in a row none of which was better."""
     save_every: Count | None = None
     """Steps between checkpoints; by default `save_seconds` alone says when, and the last step is saved."""
     save_seconds: NotNegative | None = 300.0

@@ -106,22 +106,26 @@ def _trained(job: Job, around: Around, running: Running, dispatch: Dispatch) -> 
     if start > 0 and _to_evaluate(run, start):  # Stopped after it had saved and before it wrote what it measured.
         if run.best and start < run.steps:
             kept = _choose(job, around, start, running.state, kept)
-        else:
+        if not run.best or best.over(kept, start, run):
             results = _measure(job, around, start, running.replace(best=kept))
+    if start > 0 and best.over(kept, start, run):
+        return best.final(running.state, kept), results
     for done, running, pause in _train(job, around, running, dispatch):  # noqa: B020
-        stopped = pause.signal and done < run.steps
         if done == run.steps:
             running = running.replace(state=_settled(job, running.state))
-        if run.best and pause.evaluate and not stopped:
+        # A stop need not wait for a look that can be made up for; one that may end the training it has to save.
+        if run.best and pause.evaluate and (not pause.signal or done == run.steps or run.patience):
             kept = _choose(job, around, done, running.state, kept)
-        running = running.replace(best=kept)
-        if pause.save:  # First: evaluations may be long, and a stop must not lose the steps before them.
+        running, last = running.replace(best=kept), best.over(kept, done, run)
+        if pause.save or last:  # First: evaluations may be long, and a stop must not lose the steps before them.
             around.store.save(done, running)
-        if stopped:
+        if pause.signal and not last:
             around.store.wait()
             raise Interrupted(pause.signal, _saved(job, done))
-        if pause.evaluate and (not run.best or done == run.steps):
+        if pause.evaluate and (not run.best or last):
             results = _measure(job, around, done, running)
+        if last:
+            break
     return best.final(running.state, kept), results
 
 
@@ -132,7 +136,7 @@ def _look(job: Job, learnt: Variables, between: Callable[[], None], *, final: bo
 
 def _measure(job: Job, around: Around, done: int, running: Running) -> Results:
     """Evaluate and write it down. Raises Interrupted at once, with the step saved."""
-    last = done >= job.run.steps
+    last = best.over(running.best, done, job.run)
 
     def between() -> None:
         around.live()
@@ -154,11 +158,10 @@ def _choose(job: Job, around: Around, done: int, state: State, kept: best.Best) 
 
     Not to be interrupted: the checkpoint that follows has to hold what was chosen.
     """
-    last = done >= job.run.steps
-    state = state if last else _settled(job, state)
+    state = state if done >= job.run.steps else _settled(job, state)
     results = _look(job, variables(state), around.live, final=False)
-    found = best.better(kept, state, results, job.run.best)
-    if last:
+    found = best.better(kept, state, results, job.run)
+    if best.over(found, done, job.run):  # It is measured again, with what comes after the training, and then written.
         around.log.say(f"keeping step {best.steps(found)}, the best by {job.run.best}")
     else:
         around.log.write(done, scalars(results))

@@ -45,6 +45,9 @@ from deeplearn.workspace import Workspace
 EVALUATED_TOGETHER = 1024  # rows
 LOOKS = 24
 """How often calibration rows are looked at on the way to the last step."""
+PATIENCE = 8
+"""Looks in a row that bring nothing better after which a calibration model learns no further; at random rows, where the
+longest training is best, two in a row are rare."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +204,8 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     problem = load(config.data)
     calibration, final = parts(problem, config.data)
     early = config.early and not config.data.folds and config.steps > 1 and not config.best
-    looking = replace(config, best="valid/loss", eval_every=max(1, config.steps // LOOKS)) if early else config
+    looks = dict(best="valid/loss", eval_every=max(1, config.steps // LOOKS), patience=PATIENCE)
+    looking = replace(config, **looks) if early else config
     build = partial(early_on if early else experiment_on, looking, problem)
     models = [work.fit(partial(build, part), looking, f"calibration-{i}")[0] for i, part in enumerate(calibration)]
     held = [take(seen(problem, part).table, part.held) for part in calibration]

@@ -77,6 +77,50 @@ def test_the_best_step_is_what_a_run_that_ends_there_learns(reference, tmp_path)
     assert results["test/loss"] == tested["test/loss"]
 
 
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("impatient")
+    return folder, *train(folder, patience=2)
+
+
+def test_patience_ends_the_training_after_so_many_looks_that_brought_nothing(reference, impatient):
+    losses, (folder, state, results) = measured(reference[0]), impatient
+    best_so_far = np.minimum.accumulate(list(losses.values()))
+    waited = [sum(best_so_far[: i + 1] == best_so_far[i]) - 1 for i in range(len(losses))]
+    end = list(losses)[waited.index(2)]
+    assert end < KNOBS.steps
+    step, arrays = read(folder / "checkpoints")
+    until = {step: loss for step, loss in losses.items() if step <= end}
+    assert (step, int(arrays["step"]), int(state.step)) == (end, *2 * (min(until, key=until.get),))
+    assert results["valid/loss"] == pytest.approx(min(until.values()), rel=1e-6)
+    assert "test/loss" in results
+
+
+@pytest.mark.parametrize("asked", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_an_impatient_run_stopped_anywhere_ends_at_the_same_step(asked, impatient, tmp_path, monkeypatch):
+    """The last ones while what was chosen is measured, or after it."""
+    folder, state, results = impatient
+    answers = iter([None] * asked + [signal.SIGTERM])
+    with monkeypatch.context() as patch, contextlib.suppress(Interrupted):
+        patch.setattr(loop, "signals", lambda: contextlib.nullcontext(Stop(lambda: next(answers, None))))
+        train(tmp_path, patience=2)
+    again, found = train(tmp_path, patience=2)
+    assert scalars(found) == scalars(results)
+    assert same_bits(variables(again), variables(state))
+    assert same_bits(read(tmp_path / "checkpoints")[1], read(folder / "checkpoints")[1])
+
+
+def test_each_of_several_seeds_has_its_own_patience(tmp_path):
+    both, results = train(tmp_path / "both", seeds=(0, 1, 2), patience=1)
+    steps = []
+    for lane in range(3):
+        alone, found = train(tmp_path / str(lane), seed=lane, patience=1)
+        steps.append(int(alone.step))
+        assert results["valid/loss"][lane] == pytest.approx(found["valid/loss"], rel=1e-3)
+    assert both.step.tolist() == steps
+    assert len(set(steps)) > 1
+
+
 def test_readers_take_the_best_step_from_the_checkpoint(reference):
     folder, state, _ = reference
     step, arrays = read(folder / "checkpoints")
@@ -156,6 +200,7 @@ def test_what_is_kept_is_what_an_evaluation_measures_again(reference):
         ({"best": "valid/table"}, "is not measured.*valid/loss"),
         ({"best": "valid/blanks"}, "neither small nor large"),
         ({"eval_every": None}, "--eval-every"),
+        ({"best": "", "patience": 2}, "--patience.*--best"),
     ],
     ids=str,
 )

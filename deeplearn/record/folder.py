@@ -68,6 +68,7 @@ class Result:
     classes: list[str] = field(default_factory=list)
     """Names of the rows and columns of the tables."""
     steps: int = 0
+    """Updates that the run might make; one whose patience ended has made fewer."""
     seconds: float = 0.0
     """Wall-clock time of the run."""
     parameters: int = 0

@@ -204,7 +204,8 @@ def test_calibration_rows_say_how_long_to_learn_and_tested_rows_do_not(tmp_path)
     for i, step in enumerate(steps[:2]):
         log = (tmp_path / "run" / f"calibration-{i}" / "metrics.jsonl").read_text().splitlines()
         losses = {line["step"]: line["valid/loss"] for line in map(json.loads, log) if "valid/loss" in line}
-        assert len(losses) == prices.LOOKS and step == min(losses, key=lambda s: (losses[s], s))
+        assert step == min(losses, key=lambda s: (losses[s], s))
+        assert len(losses) == min(list(losses).index(step) + 1 + prices.PATIENCE, prices.LOOKS)
     calibration, final = parts(load(config.data, say=False), config.data)
     assert steps[2] == door.as_long(steps[:2], calibration, final, 72) and min(steps) < 72
     dear = dataclasses.replace(config, data=Data(path=timely(tmp_path / "dear.csv", 9.0), date="built"))
