@@ -58,7 +58,7 @@ class Config(Run):
     model: Literal["tabm", "ft-transformer"] = "tabm"
     """An ensemble of perceptrons that share weights (one member: a plain perceptron), or attention among columns; the
     classes in models/tabular.py say in what they depart from their papers."""
-    networks: Count = 1
+    networks: Count = 3
     """Models that share nothing; the price is their mean."""
     members: Count = 8
     """Perceptrons in a TabM."""
@@ -326,6 +326,7 @@ PRESETS = {
     "synthetic-hotels": Config(data=Data(name="synthetic")),
     "ft-transformer": Config(
         model="ft-transformer",
+        networks=1,
         width=64,
         depth=3,
         steps=400,
