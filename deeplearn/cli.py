@@ -33,7 +33,7 @@ usage: deeplearn VERB ...        (deeplearn VERB --help explains it)
   data list|prepare NAME         public data sets, and how to get them
   index build|add|query ...      find pictures that are like a given one
   bench NAME [--quick]           matmul, step, scaling, input, loop, encoding, search, exact, compare,
-                                 faults, growth, start, predict, decode
+                                 faults, growth, start, predict, decode, checkpoint
   info                           versions, devices, settings, folders
   completion bash|zsh|fish       verbs, knobs and presets on the Tab key
 
