@@ -86,8 +86,16 @@ def _padded(batch: Batch, devices: int) -> Batch:
     return longer | {"mask": np.concatenate([batch["mask"], np.zeros(lack, np.float32)])} if lack else batch
 
 
-def predict_all(task: Task, variables: Variables, source: Source) -> PyTree:
-    """What the task predicts for every example of the source, in order: leaves [N, ...]."""
+def predict_all(task: Task, variables: Variables, source: Source, *, spread: bool = True) -> PyTree:
+    """What the task predicts for every example of the source, in order: leaves [N, ...].
+
+    Args:
+        spread: where the variables lie on several devices, as after a training, each of them predicts its share of a
+            batch, and all processes call this. Otherwise each device predicts all, with the bits of one alone.
+    """
+    mesh = parallel.mesh_of(variables) if spread else None
+    if mesh is not None:
+        return _predicted_by_all(task, variables, source, mesh)
     program = jax.jit(task.predict)
     kept = []
     for batch in source.once():
@@ -95,6 +103,17 @@ def predict_all(task: Task, variables: Variables, source: Source) -> PyTree:
         rows = min([size for size in FEW if size >= real], default=len(batch["mask"]))
         found = program(variables, {name: column[:rows] for name, column in batch.items()})
         kept.append(jax.tree.map(lambda leaf, real=real: np.asarray(leaf)[:real], found))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *kept)
+
+
+def _predicted_by_all(task: Task, variables: Variables, source: Source, mesh: Mesh) -> PyTree:
+    program = eval_program(task, mesh, 1, with_predictions=True)[1]
+    source, put, devices = shared(source, mesh)
+    kept = []
+    for batch in source.once():
+        placed = put(_padded(batch, devices), parallel.on_rows(mesh))
+        real = np.asarray(parallel.fetched(placed["mask"])) > 0
+        kept.append(jax.tree.map(lambda leaf, real=real: np.asarray(leaf)[real], program(variables, placed)))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *kept)
 
 

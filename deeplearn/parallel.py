@@ -161,6 +161,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
+def mesh_of(tree: PyTree) -> Mesh | None:
+    """The devices that a training has put arrays on; None where they lie on one alone, or on the host."""
+    places = [leaf.sharding for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+    return next((place.mesh for place in places if isinstance(place, NamedSharding) and place.mesh.size > 1), None)
+
+
 def put(tree: PyTree, sharding: NamedSharding) -> PyTree:
     """NumPy arrays that every process holds whole onto the devices."""
     if jax.process_count() == 1:

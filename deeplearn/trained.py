@@ -42,7 +42,8 @@ class Trained:
         """What the task predicts for columns [N, ...], in their order: leaves [N, ...]."""
         assert self.task is not None, "an experiment that predicts defines task(config, fitted)"
         size = len(next(iter(columns.values())))
-        return predict_all(self.task, self.variables, Arrays(columns=columns, batch=min(batch, max(size, 1))))
+        source = Arrays(columns=columns, batch=min(batch, max(size, 1)))
+        return predict_all(self.task, self.variables, source, spread=not self.config.exact)
 
     def asset(self, name: str) -> Any:
         """JSON values (.json), arrays by name (.npz), or else bytes. Raises StorageError where it is damaged."""

@@ -165,9 +165,8 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     trained, results = work.fit(lambda fitted: experiment(config, fitted), config)
     if not work.reading:
         held = scenes.load(config.data, config.batch, config.seed).validation
-        found = [own._replace(box=own.box / zoom) for own, zoom in zip(
-            listed(predict_all(trained.task, trained.variables, held)), held.columns["zoom"], strict=True
-        )]  # fmt: skip
+        seen = listed(predict_all(trained.task, trained.variables, held, spread=not config.exact))
+        found = [own._replace(box=own.box / zoom) for own, zoom in zip(seen, held.columns["zoom"], strict=True)]
         work.keep({"threshold.json": boxes.threshold(found, objects(held.columns))})
     return results
 

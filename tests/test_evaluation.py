@@ -12,7 +12,7 @@ from deeplearn.data.source import Arrays
 from deeplearn.errors import ConfigError
 from deeplearn.evaluation import eval_program, evaluate, predict_all
 from deeplearn.metrics import Mean
-from deeplearn.parallel import make_mesh
+from deeplearn.parallel import make_mesh, replicated
 from deeplearn.step import init, variables
 
 EXPERIMENT = toy(RUN)
@@ -25,6 +25,22 @@ def test_predictions_come_in_order_whatever_the_batch(batch):
     whole = EXPERIMENT.task.predict(LEARNT, {"x": data["x"]})
     found = predict_all(EXPERIMENT.task, LEARNT, Arrays(columns=data, batch=batch))
     np.testing.assert_allclose(found, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("spec", ["data=8", "data=2,fsdp=2"])
+@pytest.mark.parametrize("batch", [7, 64])
+def test_devices_that_hold_the_model_share_a_prediction(spec, batch):
+    data, mesh = columns(100, 1), make_mesh(spec)
+    source = Arrays(columns=data, batch=batch)
+    learnt = jax.device_put(LEARNT, replicated(mesh))
+    task = replace(EXPERIMENT.task, predict=lambda variables, given: EXPERIMENT.task.predict(variables, given))
+    found = predict_all(task, learnt, source)
+    np.testing.assert_allclose(found, predict_all(EXPERIMENT.task, LEARNT, source), atol=1e-5)
+    program = eval_program(task, mesh, 1, with_predictions=True)[1]
+    assert program._cache_size() == 1  # padding makes all batches alike
+    np.testing.assert_array_equal(
+        predict_all(EXPERIMENT.task, learnt, source, spread=False), predict_all(EXPERIMENT.task, LEARNT, source)
+    )
 
 
 def test_metrics_equal_those_of_one_batch_on_one_or_two_devices():

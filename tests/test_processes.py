@@ -18,10 +18,12 @@ from toy import RUN, Net, toy
 from deeplearn import sealed
 from deeplearn.checkpoint import read
 from deeplearn.errors import ConfigError
+from deeplearn.evaluation import predict_all
 from deeplearn.experiment import Evaluation
 from deeplearn.loop import fit
 from deeplearn.optimizer import Optimizer
 from deeplearn.processes import HEARTBEAT_SECONDS, LOST, join, refuse_strangers, several
+from deeplearn.step import variables
 
 TESTS = Path(__file__).parent
 SHORT = dataclasses.replace(RUN, steps=4)
@@ -40,6 +42,10 @@ CASES = {
         "optimizer": Optimizer(rate=0.3),
     },
 }
+
+
+TASK = toy(SHORT, model=MODEL).task
+TESTED = toy(SHORT, model=MODEL).evaluations["test"].source
 
 
 class Whole:
@@ -65,10 +71,12 @@ processes.join()
 import dataclasses, json, pathlib
 import jax, numpy as np
 from deeplearn.errors import NumericalError
+from deeplearn.evaluation import predict_all
 from deeplearn.loop import fit
 from deeplearn.metrics import scalars
 from deeplearn.parallel import fetched
-from test_processes import CASES, MODEL, SHORT, experiment
+from deeplearn.step import variables
+from test_processes import CASES, MODEL, SHORT, TASK, TESTED, experiment
 from toy import columns, toy
 assert (jax.process_count(), jax.device_count()) == (2, 4)
 here = pathlib.Path(sys.argv[1])
@@ -78,6 +86,7 @@ for case, knobs in CASES.items():
     state, results = fit(experiment(case, run), run, here / case)
     np.savez(here / case / own, *map(np.asarray, jax.tree.leaves(fetched(state.params))))
     (here / case / f"{own}.json").write_text(json.dumps(scalars(results)))
+    np.save(here / case / f"predicted-{own}", predict_all(TASK, variables(state), TESTED, spread=not run.exact))
 if sys.argv[2:] == ["diverge"]:
     data = columns()
     data["x"][:] = np.nan
@@ -153,6 +162,8 @@ def test_two_processes_learn_what_one_learns(case, together, alone):
         found = json.loads((together / case / f"process-{rank}.json").read_text())
         assert found["test/accuracy"] == pytest.approx(results["test/accuracy"])
         assert found["test/sum"] == results["test/sum"]  # The score saw every example once.
+        predicted = np.load(together / case / f"predicted-process-{rank}.npy")
+        np.testing.assert_allclose(predicted, predict_all(TASK, variables(state), TESTED), atol=1e-4)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "exact" in case])
