@@ -295,10 +295,9 @@ def _diverged(job: Job, state: State) -> str:
     experiment, seeds = job.experiment, job.seeds
     lane = int(np.argmax(np.asarray(state.skipped))) if len(seeds) > 1 else 0
     own = lane_of(state, lane) if len(seeds) > 1 else state
-    own = parallel.fetched(own)
     end = int(own.step)
-    batch = jax.tree.map(jnp.asarray, reseeded(experiment.train, seeds[lane]).at(end - 1))
-    before = own.replace(step=own.step - 1)
+    batch = parallel.put(dict(reseeded(experiment.train, seeds[lane]).at(end - 1)), parallel.on_rows(job.mesh))
+    before = own.replace(step=np.asarray(end - 1, own.step.dtype))
     leaves = nonfinite_leaves(experiment.task, experiment.optimizer, before, batch, jnp.uint32(seeds[lane]))
     named = ", ".join(leaves[:5]) + (f" and {len(leaves) - 5} more" if len(leaves) > 5 else "")
     return (

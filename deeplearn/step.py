@@ -145,19 +145,20 @@ def nonfinite_leaves(
 
     Where the gradient has none it was the optimizer, and the names are those of the updates.
     """
-    gradient, out = gradient_sums(task, state, batch, seed)
-    with jax.numpy_dtype_promotion("standard"):
-        updates = optimizer.update(_mean(gradient, out.loss), state.opt, state.params)[0]
+
+    @jax.jit  # One answer a leaf: the state stays where it lies, sliced over however many devices.
+    def finite(state: State, batch: Batch, seed: ArrayLike) -> tuple[PyTree, PyTree, PyTree]:
+        gradient, out = gradient_sums(task, state, batch, seed)
+        with jax.numpy_dtype_promotion("standard"):
+            updates = optimizer.update(_mean(gradient, out.loss), state.opt, state.params)[0]
+        return jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), ({"loss": out.loss.total}, gradient, updates))
 
     def odd(tree: PyTree, said: str = "") -> list[str]:
         leaves = jax.tree.leaves_with_path(tree)
-        return [
-            said + jax.tree_util.keystr(path, simple=True, separator="/")
-            for path, leaf in leaves
-            if not bool(jnp.isfinite(leaf).all())
-        ]
+        return [said + jax.tree_util.keystr(path, simple=True, separator="/") for path, fine in leaves if not fine]
 
-    return odd({"loss": out.loss.total}) + odd(gradient) or odd(updates, "the update of ")
+    loss, gradient, updates = jax.device_get(finite(state, batch, seed))
+    return odd(loss) + odd(gradient) or odd(updates, "the update of ")
 
 
 def _pop_params(variables: Variables) -> tuple[dict[str, PyTree], PyTree]:

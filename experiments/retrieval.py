@@ -12,18 +12,21 @@ minutes, where cosines of pixels have .435. `--preset unseen` learns from five d
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from deeplearn.cli import run_file
-from deeplearn.data.augment import Augment, views
+from deeplearn.data.augment import Augment, example_keys, pose, views
 from deeplearn.data.doors import images
 from deeplearn.data.images import Images
 from deeplearn.data.inputs import attempted
+from deeplearn.errors import ConfigError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Amount, Count, Positive
 from deeplearn.methods import contrast, ranking
@@ -46,6 +49,9 @@ class Config(Run):
     """What is alike: pictures of one class, or two views of one picture."""
     unseen: Amount = 0
     """So many classes, the last, are not learnt from, and only their pictures are tested."""
+    poses: Literal[1, 4, 8] = 1
+    """Square pictures turned by quarter turns (4), and mirrored ones too (8), are of other classes: with more to tell
+    apart, codes also tell apart what was never seen. Not for what looks the same when turned."""
     code: Count = 64
     """Numbers in a code."""
     temperature: Positive = 0.1
@@ -61,12 +67,19 @@ class Config(Run):
 Fitted = images.Pixels
 
 
-def task(config: Config, fitted: Fitted) -> Task:
-    """Two views of every picture; predicts codes of length 1."""
-    two = views(config.augment)
+def augment(config: Config, key: Array, batch: Batch) -> Batch:
+    """Two views of every picture, in a pose that is part of its class."""
+    two, batch = views(config.augment), batch | {"image": images.values(batch["image"])}
+    if config.poses == 1:
+        return two(key, batch)
+    key, own = jax.random.split(key)
+    drawn = jax.vmap(lambda key: jax.random.randint(key, (), 0, config.poses))(example_keys(own, batch))
+    posed = jax.vmap(pose)(batch["image"], drawn)
+    return two(key, batch | {"image": posed, "label": config.poses * batch["label"] + drawn})
 
-    def augment(key: Array, batch: Batch) -> Batch:
-        return two(key, batch | {"image": images.values(batch["image"])})
+
+def task(config: Config, fitted: Fitted) -> Task:
+    """Predicts codes of length 1."""
 
     def inputs(batch: Batch) -> tuple[Array]:
         both = jnp.concatenate([batch["image"], batch["other"]]) if "other" in batch else batch["image"]
@@ -86,10 +99,18 @@ def task(config: Config, fitted: Fitted) -> Task:
         build(config.model, config.code),
         objective,
         inputs=inputs,
-        augment=augment,
+        augment=partial(augment, config),
         predict=lambda codes, _: unit(codes),
         couples=True,
     )
+
+
+def refuse_poses(config: Config, fitted: Fitted) -> None:
+    """Raises ConfigError where turned pictures cannot be classes of their own."""
+    if config.poses > 1 and config.method != "supervised":
+        raise ConfigError("--poses makes classes, which --method simclr does without: leave one of the two out.")
+    if config.poses > 1 and (len(fitted.shape) != 3 or fitted.shape[0] != fitted.shape[1]):
+        raise ConfigError(f"--poses turns square pictures, and these are {fitted.shape}: leave it out, or crop them.")
 
 
 def parts(config: Config) -> tuple[Images, Images]:
@@ -115,6 +136,7 @@ def scored(codes: Float[np.ndarray, "N D"], columns: Mapping[str, np.ndarray]) -
 def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     train, test = parts(config)
     fitted = fitted or images.measured(train)
+    refuse_poses(config, fitted)
     learns = task(config, fitted)
     if (weights := config.model.init) is not None:
         model = build(config.model, config.code)
@@ -169,7 +191,7 @@ def figures(trained: Trained, folder: Path) -> None:
 
 PRESETS = {
     "mnist5k": Config(),
-    "unseen": Config(unseen=5),
+    "unseen": Config(unseen=5, poses=8),
     "simclr": Config(method="simclr", temperature=0.2),
 }
 EXPECTED = {"test/map": (0.988, 0.01)}

@@ -311,3 +311,16 @@ def test_golden_values_of_one_step(tmp_path):
 
 
 GOLDEN = (1.0726405382156372, 118.39273217320442)
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [{}, {"parallel": "shard_map"}, {"parallel": "pmap"}, {"mesh": "data=2,fsdp=2,tensor=2"}, {"exact": 8}],
+    ids=str,
+)
+def test_a_divergence_names_the_leaf_however_the_state_is_spread(knobs, tmp_path):
+    data = columns()
+    data["x"][:] = np.nan
+    run = dataclasses.replace(RUN, **knobs)
+    with pytest.raises(NumericalError, match=r"steps 0 to \d+ \(seed 0\).*first seen in loss, "):
+        fit(toy(run, data=data), run, tmp_path)

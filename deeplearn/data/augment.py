@@ -5,6 +5,7 @@ place in the batch or on how the batch is spread over devices. Images are float 
 needs the range); a signal is an image of width one.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,7 +13,7 @@ from typing import Annotated, Literal
 import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from deeplearn.knobs import Amount, NotNegative, Range, Share
 
@@ -113,6 +114,12 @@ def views(a: Augment, borrow: float = 0.0) -> Callable[[Array, Batch], Batch]:
 def each(change: Callable[[Array, Image], Image], key: Array, batch: Batch) -> Float[Array, "B H W C"]:
     """`change(key, image)` on every image of the batch, with the example's own key."""
     return jax.vmap(change)(example_keys(key, batch), batch["image"])
+
+
+def pose(image: Image, which: Int[Array, ""]) -> Image:
+    """A square image in one of the eight ways to lay it down: turned by `which` quarters, from 4 on mirrored first."""
+    image = jnp.where(which >= 4, image[:, ::-1], image)
+    return jax.lax.switch(which % 4, [functools.partial(jnp.rot90, k=quarters) for quarters in range(4)], image)
 
 
 def example_keys(key: Array, batch: Batch) -> Array:
