@@ -119,7 +119,7 @@ def child(action: Action, who: Who, folder: str, size: int) -> None:
 
 def _peak() -> int:
     """Most bytes that this process has had in memory."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @contextlib.contextmanager

@@ -174,6 +174,14 @@ def test_completion_leaves_files_to_the_shell(words, monkeypatch):
     assert not candidates(words)
 
 
+def test_the_tab_key_runs_no_file_of_the_users(tmp_path):
+    path, seen = tmp_path / "own.py", tmp_path / "seen"
+    path.write_text(f"open({str(seen)!r}, 'w')")
+    for words in (["--opt"], ["--preset", ""]):
+        assert not candidates(["train", str(path), *words])
+    assert not seen.exists()
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_completes_a_verb(shell, capsys):
     assert main(["completion", shell]) == 0

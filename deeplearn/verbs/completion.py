@@ -68,6 +68,8 @@ def candidates(words: list[str]) -> list[str]:
     if not before:
         return list(VERBS)
     verb, previous = before[0], before[-1]
+    if verb in ("train", "sweep") and len(before) > 1 and before[1] not in catalog.names():
+        return []  # To know the knobs of somebody's file is to run it, which nobody expects of the Tab key.
     if word.startswith("-"):
         return sorted(set(re.findall(r"--[a-z][\w.-]*", _table(before))))
     if len(before) == 1:
