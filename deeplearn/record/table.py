@@ -162,8 +162,11 @@ def rows(runs: Sequence[Record]) -> list[Row]:
 def _labels(runs: Sequence[Record]) -> list[str]:
     """What tells systems apart: the knobs that differ, or the model where there is one system only."""
     knobs = [{k: v for k, v in flat(run.config).items() if k not in HOUSEKEEPING} for run in runs]
+    # Only among runs that have the knob: one that has come since says nothing of those before it.
     names = [
-        name for name in dict.fromkeys(n for k in knobs for n in k) if len({json.dumps(k.get(name)) for k in knobs}) > 1
+        name
+        for name in dict.fromkeys(n for k in knobs for n in k)
+        if len({json.dumps(k[name]) for k in knobs if name in k}) > 1
     ]
     names = sorted(names, key=lambda name: not name.startswith("model"))[
         :4

@@ -17,7 +17,7 @@ def main(words: list[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         print("usage: deeplearn bench NAME [--quick] [--KNOB ...]\n")
         for name, path in files.items():
-            print(wrapped(f"  {name:9}  {catalog.summary(path)}"))
+            print(wrapped(f"  {name:{max(map(len, files))}}  {catalog.summary(path)}"))
         print("\ndeeplearn bench NAME --help shows the knobs.")
         return
     if words[0] not in files:

@@ -305,6 +305,15 @@ def test_a_row_is_named_after_the_network_that_was_looked_into(tmp_path: Path) -
     assert named == ["efficientnet-lite0", "cnn"]
 
 
+def test_a_knob_that_older_runs_do_not_know_names_no_system(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / model, Config(model=model)) for model in ("cnn", "vit")]
+    for name in ("config.json", "result.json"):
+        stored = json.loads((runs[0] / name).read_text())
+        stored["config"]["newer"] = ""
+        (runs[0] / name).write_text(json.dumps(stored))
+    assert [row.label for row in rows([load_run(run) for run in runs])][:2] == ["cnn", "vit"]
+
+
 def test_a_table_of_many_metrics_has_a_line_for_each(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", Config())
     stored = json.loads((folder / "result.json").read_text())
