@@ -1,6 +1,6 @@
 """Optimizer knobs and the optax transformation they stand for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -128,6 +128,16 @@ def make(knobs: Optimizer, steps: int) -> optax.GradientTransformation:
     return optax.chain(clip, rule, averaging)
 
 
+def of_each(parts: Mapping[str, Optimizer], steps: int) -> optax.GradientTransformation:
+    """An optimizer for each part of the parameters, by its name at their top: the players of an adversarial game.
+
+    Clipping, averages and decay are of each part by itself. Raises ConfigError as `make` does.
+    """
+    return optax.partition(
+        {name: make(knobs, steps) for name, knobs in parts.items()}, lambda params: {name: name for name in params}
+    )
+
+
 def _muon(knobs: Optimizer, rate: Callable[[Array], Array], beta2: float) -> optax.GradientTransformation:
     """Muon (Jordan, 2024) on matrices, Adam on the rest, with one rate and one decay for both.
 
@@ -176,8 +186,11 @@ def track_average(decay: float) -> optax.GradientTransformation:
 
 
 def averaged(opt: PyTree, params: PyTree) -> PyTree:
-    """The averaged parameters where the optimizer keeps them, else the parameters themselves."""
-    states = [
-        s for s in jax.tree.leaves(opt, is_leaf=lambda s: isinstance(s, AverageState)) if isinstance(s, AverageState)
-    ]
-    return states[0].average if states else params
+    """The averaged parameters where the optimizer, or one of several, keeps them, else the parameters themselves."""
+    outside = lambda node: isinstance(node, optax.MaskedNode)  # noqa: E731  # of another optimizer's part
+    for state in jax.tree.leaves(opt, is_leaf=lambda node: isinstance(node, AverageState)):
+        if isinstance(state, AverageState):
+            params = jax.tree.map(
+                lambda mean, now: now if outside(mean) else mean, state.average, params, is_leaf=outside
+            )
+    return params

@@ -12,7 +12,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
-from deeplearn.errors import ConfigError
+from deeplearn.errors import ConfigError, note
 
 AXES = ("data", "fsdp", "tensor")
 """data: rows of the batch; fsdp: rows too, and parameters in slices; tensor: columns of the matrices."""
@@ -64,6 +64,15 @@ def make_mesh(spec: str = "", devices: Sequence[jax.Device] | None = None) -> Me
     grid = np.asarray(devices[:need]).reshape(*sizes.values())
     # Explicit axis types (the default of jax.make_mesh) break nn.Embed: the compiler is to infer shardings.
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def mesh_here(spec: str) -> Mesh:
+    """The mesh that a run was trained on, or all devices on `data` where there are too few: what reads is the same."""
+    try:
+        return make_mesh(spec)
+    except ConfigError:  # of a text that a training has accepted
+        note(f"this machine has fewer devices than --mesh {spec} of the run: all {len(jax.devices())} share the rows")
+        return make_mesh()
 
 
 def placements(tree: PyTree, mesh: Mesh, rules: Rules = ()) -> PyTree:

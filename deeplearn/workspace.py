@@ -18,7 +18,7 @@ from deeplearn.evaluation import evaluate
 from deeplearn.experiment import Experiment, Recipe, Run
 from deeplearn.loop import fit
 from deeplearn.metrics import Results
-from deeplearn.parallel import make_mesh, replicated
+from deeplearn.parallel import mesh_here, placements, put
 from deeplearn.record import fitfile
 from deeplearn.record.folder import write_text
 from deeplearn.step import variables
@@ -104,5 +104,6 @@ def evaluate_stored(experiment: Experiment, stored: Trained, config: Run, *, oth
     """
     if not other_data:
         fitfile.refuse_other_data(stored.folder, fitfile.read(stored.folder)["data"], data_of(experiment))
-    mesh = make_mesh(config.mesh)
-    return evaluate(experiment, jax.device_put(stored.variables, replicated(mesh)), mesh)
+    mesh = mesh_here(config.mesh)
+    where = placements(stored.variables, mesh, experiment.rules)  # sliced as in training, or a large model has no room
+    return evaluate(experiment, jax.tree.map(put, stored.variables, where), mesh)

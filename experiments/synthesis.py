@@ -1,4 +1,4 @@
-"""Text to speech: phonemes become a spectrogram in one go, and Griffin-Lim makes it sound.
+"""Text to speech: phonemes become a spectrogram in one go, and Griffin-Lim, or a vocoder, makes it sound.
 
 FastSpeech 2 (Ren et al., 2021) with convolutions learns one voice: a machine's (then it is that machine's student), a
 person's, your own. How long each phoneme lasts it learns from the recordings alone, by a search for the best cut. What
@@ -7,6 +7,7 @@ same spectrogram (what no synthesiser of this kind can exceed), shuffled phoneme
 together, which is what machines said before (Hunt & Black, 1996).
 Expected: boundaries of phonemes 15 ms off, and as few words misheard as of the copies, in 12 minutes on one core.
     deeplearn train synthesis --judge runs/a-run-of-recognition
+    deeplearn train synthesis --vocoder runs/a-run-of-vocoding
     deeplearn train synthesis --durations true          # espeak's own, for comparison
     deeplearn train synthesis --preset voices           # three voices in one model; --speaker en-us+grandma predicts
     deeplearn predict runs/latest "Book a garden room for two nights." --output hello.wav    # and hello.svg
@@ -14,7 +15,7 @@ Expected: boundaries of phonemes 15 ms off, and as few words misheard as of the 
 
 import sys
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -24,9 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from deeplearn import optimizer, trained
+from deeplearn import optimizer
 from deeplearn.cli import run_file
-from deeplearn.competitors.speech import understood
 from deeplearn.competitors.timing import timings
 from deeplearn.competitors.units import inventories
 from deeplearn.data import audio
@@ -40,6 +40,7 @@ from deeplearn.data.speech import normalised
 from deeplearn.errors import ConfigError, UsageError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Amount, Count, Positive, Range, Rest
+from deeplearn.listener import judged, listener
 from deeplearn.methods import prosody, segmental, voice
 from deeplearn.methods.prosody import Measured, Scales, asked, boundary_error, duration_error
 from deeplearn.methods.sound import Mel, sounding
@@ -50,6 +51,7 @@ from deeplearn.optimizer import Optimizer
 from deeplearn.record.spectrogram import spoken
 from deeplearn.task import Batch, Task, Variables, linen
 from deeplearn.trained import Trained
+from deeplearn.vocoder import Vocoder, kept, of_assets, of_run
 from deeplearn.workspace import Workspace
 
 STEP = 32
@@ -80,6 +82,8 @@ class Config(Run):
     """Share of channels dropped in training."""
     judge: Path | None = None
     """Run folder of a recogniser that listens to the test; it must not have heard the voice."""
+    vocoder: Path | None = None
+    """Run folder of a vocoder, which makes the sound instead of Griffin-Lim; the voice keeps a copy."""
     phases: Amount = 60
     """Steps of Griffin-Lim."""
     speed: Positive = 1.0
@@ -191,6 +195,7 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
         task=task(config, fitted),
         fitted=fitted,
         optimizer=optimizer.make(config.optimizer, config.steps),
+        assets=kept(of_run(config.vocoder, config.sound, config.data, config.seed)) if config.vocoder else {},
         train=source,
         evaluations={"valid": Evaluation(source=sources[0]), "test": Evaluation(source=sources[1], final=True)},
     )
@@ -210,6 +215,7 @@ class Said(NamedTuple):
 def say(model: Trained, phonemes: Sequence[Sequence[str]], speakers: Sequence[str]) -> list[Said]:
     """Texts by the speaker of each. Raises DataError for phonemes that were never recorded."""
     fitted, said = model.fitted, []
+    aloud = vocoded(model.config, of_assets(model, fitted.sound) if model.config.vocoder else None)
     longest = -(-max(len(names) for names in phonemes) // 16) * 16
     found = model.predict(asked(phonemes, speakers, fitted, longest), batch=16)
     for names, own, lasting in zip(phonemes, found["bands"], found["duration"], strict=True):
@@ -217,42 +223,29 @@ def say(model: Trained, phonemes: Sequence[Sequence[str]], speakers: Sequence[st
             most = fitted.frames * fitted.sound.hop / fitted.sound.rate
             raise UsageError(f"that is more than the {most:.1f} seconds this voice can say at once; say it in parts.")
         bands = own[: lasting.sum()] * np.array(fitted.deviation, np.float32) + np.array(fitted.mean, np.float32)
-        said.append(Said(bands, lasting[: len(names)], sounding(bands, fitted.sound, model.config.phases)))
+        said.append(Said(bands, lasting[: len(names)], aloud(bands)))
     return said
 
 
-def listener(config: Config, test: Part) -> Trained | None:
-    """The judge.
-
-    Raises:
-        ConfigError: it is no recogniser, or has learnt from one of these voices.
-    """
-    if config.judge and trained.recipe_of(config.judge)[0].name != "recognition":
-        raise ConfigError(f"{config.judge} is no run of recognition, which could listen: train one, or leave it out.")
-    judge = trained.load(config.judge) if config.judge else None
-    # espeak's en-us+m1 is m1 with an accent, and recognition names accents apart.
-    known = {name for name in test.speakers if judge and {name, name.split("+")[-1]} & set(judge.fitted.speakers)}
-    if known:
-        raise ConfigError(f"the judge in {config.judge} has heard {min(known)}, whom it is to judge: take another.")
-    return judge
+def vocoded(config: Config, vocoder: Vocoder | None) -> Callable[[np.ndarray], np.ndarray]:
+    """Log-mel bands [F, M] -> samples [T] in -1..1."""
+    return vocoder.sounding if vocoder else partial(sounding, mel=config.sound, steps=config.phases)
 
 
-def judged(sounds: Sequence[np.ndarray], test: Part, judge: Trained | None, config: Config) -> dict[str, float]:
+def heard(sounds: Sequence[np.ndarray], test: Part, judge: Trained | None, config: Config) -> dict[str, float]:
     """What listeners understand of samples [T], and how far those are from the recordings."""
-    whole, texts = [audio.pcm(own) for own in sounds], [lesson.text for lesson in test.lessons]
-    heard = understood(whole, texts, config.sound.rate, judge, closed=teacher.grammatical(config.data))
-    return voice.likeness(whole, [lesson.sound for lesson in test.lessons], config.sound) | heard
+    return judged(sounds, test.lessons, judge, config.sound, grammatical=teacher.grammatical(config.data))
 
 
 def main(config: Config, work: Workspace) -> dict[str, Any]:
     """One fit; then the test is spoken and listened to."""
     test, rng = measured(config)[2], np.random.default_rng(0)
-    judge = listener(config, test)  # before the training, after which it would be too late to take another
+    judge = listener(config.judge, test.speakers)  # before the training: later it is too late to take another
     learnt, results = work.fit(partial(experiment, config), config)
     said = say(learnt, test.phonemes, test.speakers)
     mixed = [(first, *rng.permutation(inner).tolist(), last) for first, *inner, last in test.phonemes]
-    found = judged([own.samples for own in said], test, judge, config)
-    shuffled = judged([own.samples for own in say(learnt, mixed, test.speakers)], test, judge, config)
+    found = heard([own.samples for own in said], test, judge, config)
+    shuffled = heard([own.samples for own in say(learnt, mixed, test.speakers)], test, judge, config)
     found |= {f"shuffled_{name}": shuffled[name] for name in ("cer", "wer", "sphinx_wer", "mcd") if name in shuffled}
     if true := teacher.told(test.lessons, config.sound.hop):
         found["duration_error"] = duration_error([own.duration for own in said], true, config.sound)
@@ -265,13 +258,14 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
     """The recordings, their copies through the spectrogram, and pieces of them joined."""
     (train, _, test), mel = measured(config), config.sound
     pieces = inventories(train.lessons, train.found, mel)
+    copied = vocoded(config, of_run(config.vocoder, mel, config.data, config.seed) if config.vocoder else None)
     rows = {
         "natural": [lesson.sound / np.float32(32768) for lesson in test.lessons],
-        "copy through the spectrogram": [sounding(own.bands, mel, config.phases) for own in test.found],
+        "copy through the spectrogram": [copied(own.bands) for own in test.found],
         "recorded pieces": [pieces[x.speaker].say(x.phonemes) for x in test.lessons],
     }
-    judge = listener(config, test)
-    scored = {name: judged(sounds, test, judge, config) for name, sounds in rows.items()}
+    judge = listener(config.judge, test.speakers)
+    scored = {name: heard(sounds, test, judge, config) for name, sounds in rows.items()}
     scored |= timings(train.lessons, train.found, test.lessons, judge, mel, config.states)
     return {name: {f"test/{key}": value for key, value in own.items()} for name, own in scored.items()}
 

@@ -34,7 +34,7 @@ def samples(name: str, folder: Path, trained: Trained) -> Samples:
         return Samples(good=["12.5", "14", "20.1"], bad="wide", files=False)
     if name == "prices":
         return _tables(good, folder / "bad.csv")
-    if name == "recognition":
+    if name in ("recognition", "vocoding"):
         return _sounds(good, folder / "bad.wav")
     if name == "brain":
         for i in range(3):

@@ -132,10 +132,16 @@ def test_whole_numbers_may_be_written_with_an_exponent(capsys):
     assert "1.5" in capsys.readouterr().err
 
 
-def test_a_warm_up_isshortened_to_a_short_run(capsys):
-    config = Config(steps=30, optimizer=Optimizer(warmup=100))
-    assert train.shortened(config).optimizer.warmup == 3
-    assert "shortened to 3" in capsys.readouterr().err
+@dataclass(frozen=True, kw_only=True)
+class Two(Config):
+    critic: Optimizer = field(default_factory=lambda: Optimizer(warmup=50))
+
+
+def test_a_warm_up_is_shortened_to_a_short_run(capsys):
+    config = train.shortened(Two(steps=30, optimizer=Optimizer(warmup=100)))
+    assert config.optimizer.warmup == config.critic.warmup == 3
+    said = capsys.readouterr().err
+    assert "optimizer: the warm-up of 100" in said and "critic: the warm-up of 50" in said
     assert train.shortened(Config(steps=200, optimizer=Optimizer(warmup=100))).optimizer.warmup == 100
 
 

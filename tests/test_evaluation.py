@@ -6,14 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import RUN, columns, toy
+from toy import RUN, Net, columns, toy
 
 from deeplearn.data.source import Arrays
 from deeplearn.errors import ConfigError
 from deeplearn.evaluation import eval_program, evaluate, predict_all
+from deeplearn.loop import fit
 from deeplearn.metrics import Mean
 from deeplearn.parallel import make_mesh, replicated
 from deeplearn.step import init, variables
+from deeplearn.trained import restored
+from deeplearn.workspace import evaluate_stored
 
 EXPERIMENT = toy(RUN)
 LEARNT = variables(init(EXPERIMENT.task, EXPERIMENT.optimizer, 0, EXPERIMENT.train.at(0)))
@@ -104,3 +107,21 @@ def test_several_models_at_once_give_the_values_of_each():
     for lane in range(2):
         alone = evaluate(EXPERIMENT, jax.tree.map(lambda leaf, lane=lane: leaf[lane], both), make_mesh("data=1"))
         assert together["test/loss"][lane] == pytest.approx(alone["test/loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("spec", "share"), [("data=2,fsdp=4", 4), ("data=64", 1)])
+def test_a_stored_model_is_measured_in_slices_or_on_a_machine_with_fewer_devices(tmp_path, capsys, spec, share):
+    """A run of 64 devices is read on eight; slices of its leaves are held as they were in training."""
+    wide, held = toy(RUN, model=Net(512)), []
+    _, results = fit(wide, replace(RUN, steps=1, mesh="data=1"), tmp_path)
+    stored = restored(RUN, tmp_path, None, wide.task)
+
+    def loss(variables, *rest):
+        jax.debug.inspect_array_sharding(variables["params"]["Dense_0"]["kernel"], callback=held.append)
+        return wide.task.loss(variables, *rest)
+
+    watched = replace(wide, task=replace(wide.task, loss=loss))
+    found = evaluate_stored(watched, stored, replace(RUN, mesh=spec), other_data=False)
+    assert found["test/loss"] == pytest.approx(results["test/loss"], rel=1e-5)
+    assert held and np.prod(held[0].shard_shape((8, 512))) == 8 * 512 / share
+    assert ("fewer devices" in capsys.readouterr().err) == (spec == "data=64")

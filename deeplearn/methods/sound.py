@@ -172,10 +172,15 @@ def griffin_lim(
 
 
 def sounding(log_mel: Float[np.ndarray, "F M"], mel: Mel, steps: int) -> Float[np.ndarray, "T"]:
-    """Samples of log-mel bands by Griffin-Lim; 128 frames at a time, to compile seldom."""
+    """Samples of log-mel bands by Griffin-Lim."""
+    return np.asarray(_vocoded(filled(log_mel, mel), mel, steps))[: (len(log_mel) - 1) * mel.hop]
+
+
+def filled(log_mel: Float[np.ndarray, "F M"], mel: Mel) -> Float[np.ndarray, "F' M"]:
+    """Log-mel bands with silence behind, in multiples of 128 frames, to compile seldom."""
     whole = np.full((-(-len(log_mel) // 128) * 128, log_mel.shape[1]), np.log(mel.floor), np.float32)
     whole[: len(log_mel)] = log_mel
-    return np.asarray(_vocoded(whole, mel, steps))[: (len(log_mel) - 1) * mel.hop]
+    return whole
 
 
 @functools.partial(jax.jit, static_argnames=("mel", "steps"))

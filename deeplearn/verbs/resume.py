@@ -9,7 +9,7 @@ from deeplearn.flags import before_jax, parse
 
 
 def main(words: list[str]) -> None:
-    """The knobs are those of the run folder; only the number of steps may grow."""
+    """The knobs are those of the run folder, but for how far it goes and on how many devices."""
     import tyro
 
     @dataclass(frozen=True)
@@ -18,6 +18,8 @@ def main(words: list[str]) -> None:
         """Run folder, such as runs/latest."""
         steps: int | None = None
         """Train up to so many steps instead of those of the run."""
+        mesh: str | None = None
+        """Devices by axis instead of those of the run, such as data=4,fsdp=2; "" puts all there are on data."""
         trust: bool = False
         """Run the experiment's file that lies in the folder; needed where it does not come with this code."""
 
@@ -28,4 +30,5 @@ def main(words: list[str]) -> None:
     from deeplearn.verbs.train import run
 
     recipe, config = recipe_of(form.run.resolve(), trust=form.trust)
-    run(recipe, config if form.steps is None else replace(config, steps=form.steps))
+    changed = {"steps": form.steps, "mesh": form.mesh}
+    run(recipe, replace(config, **{name: value for name, value in changed.items() if value is not None}))

@@ -62,11 +62,20 @@ def run(recipe: "Recipe", config: "Run") -> None:
 
 def shortened(config: "Run") -> "Run":
     """A warm-up that fits the run: a short trial of an experiment should not fail for a knob it did not set."""
-    warmup, longest = config.optimizer.warmup, config.steps // 10
-    if warmup < max(config.steps, 1):
-        return config
-    print(f"the warm-up of {warmup} steps is longer than the run: shortened to {longest}", file=sys.stderr)
-    return dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, warmup=longest))
+    from deeplearn.optimizer import Optimizer
+
+    longest, knobs = (
+        config.steps // 10,
+        {field.name: getattr(config, field.name) for field in dataclasses.fields(config)},
+    )
+    for name, own in knobs.items():
+        if isinstance(own, Optimizer) and own.warmup >= max(config.steps, 1):
+            print(
+                f"{name}: the warm-up of {own.warmup} steps is longer than the run: shortened to {longest}",
+                file=sys.stderr,
+            )
+            config = dataclasses.replace(config, **{name: dataclasses.replace(own, warmup=longest)})
+    return config
 
 
 def default(recipe: "Recipe", preset: str | None, file: str | None) -> "Run":
