@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from deeplearn import catalog, train
+from deeplearn.cli import main
 from deeplearn.errors import ConfigError, UsageError
 from deeplearn.trained import load
 
@@ -106,6 +108,17 @@ def test_prediction_uses_what_was_fitted_in_training(points):
     assert list(trained.fitted.mean) == stored["mean"]
     x = np.load(config.points)[:5]
     assert trained.predict({"x": x}).shape == (5, 2)
+
+
+def test_a_run_that_was_moved_goes_on_further_on_other_devices(points, tmp_path, monkeypatch):
+    """`resume` retypes nothing; how many devices there are is the machine's affair."""
+    _, _, folder = points
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    monkeypatch.setattr("deeplearn.verbs.resume.before_jax", lambda folder: None)  # JAX has long begun
+    main(["resume", str(moved), "--steps", "6", "--mesh", "data=2", "--trust"])
+    assert load(moved, trust=True).step == 6
+    told = json.loads((moved / "config.json").read_text())
+    assert (told["config"]["steps"], told["config"]["mesh"]) == (6, "data=2")
 
 
 def test_other_data_are_told_and_change_nothing(points):

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from deeplearn.competitors.search import Setting, Space, between, search
+from deeplearn.competitors.search import Setting, Space, between, drawn, search
 from deeplearn.data.doors.customers import Examples, Lesson
 from deeplearn.methods import clustering
 
+MAPPED = 10_000
+"""Points of a t-SNE map, which takes two minutes with so many, and more than its share with more."""
 Method = Callable[[Int[np.ndarray, "M"], int], clustering.Labels]
 """(rows to learn from, seed) -> the group of each of all N examples."""
 
@@ -32,10 +34,27 @@ def methods(examples: Examples, clusters: int) -> dict[str, Method]:
             linear_forecast(points, lesson, rows, strength), clustering.kmeans, rows, seed
         )
     if examples.label is not None:
-        found["t-SNE + Gaussian mixture"] = lambda rows, seed: of(
-            clustering.flattened(points, seed), clustering.gaussians, rows, seed
-        )
+        found["t-SNE + Gaussian mixture"] = lambda rows, seed: on_map(points, clusters, rows, seed)
     return found
+
+
+def on_map(
+    points: clustering.Points, clusters: int, rows: Int[np.ndarray, "M"], seed: int, *, most: int = MAPPED
+) -> clustering.Labels:
+    """Groups [N] of a Gaussian mixture on a t-SNE map, learnt from these rows.
+
+    Of more than `most` points so many are mapped, and each other one belongs to the group of the nearest of those.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    shown = np.sort(drawn("t-SNE", len(points), most, "points"))
+    flat = clustering.flattened(points[shown], seed)
+    place = np.searchsorted(shown, rows).clip(max=len(shown) - 1)
+    learnt = place[shown[place] == rows]  # as often as they are among the rows
+    labels = clustering.gaussians(flat[learnt], clusters, seed)(flat)
+    if len(shown) == len(points):
+        return labels
+    return labels[NearestNeighbors(n_neighbors=1).fit(points[shown]).kneighbors(points, return_distance=False)[:, 0]]
 
 
 def searched_strength(lesson: Lesson) -> float:

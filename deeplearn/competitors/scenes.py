@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from deeplearn.competitors.search import progress
 from deeplearn.data.doors.scenes import Scenes
 from deeplearn.methods.boxes import Found, iou
 
@@ -43,14 +44,18 @@ def sliding(data: Scenes, most: int) -> list[Found]:
     """What it finds in the test pictures, in their own pixels: at most so many boxes each."""
     zooms = data.test.columns["zoom"]
     detector = trained(data)
-    pictures = zip(data.test.columns["image"], zooms, strict=True)
-    found = [(detected(detector, image, most), zoom) for image, zoom in pictures]
-    return [own._replace(box=own.box / zoom) for own, zoom in found]
+    found = []
+    for image, zoom in zip(data.test.columns["image"], zooms, strict=True):
+        own = detected(detector, image, most)
+        found.append(own._replace(box=own.box / zoom))
+        progress(f"HOG + SVM: {len(found)} of {len(zooms)} pictures looked through")
+    return found
 
 
 def trained(data: Scenes) -> Detector:
     """From windows of objects and others, then again with the surest mistakes on the same pictures."""
     pictures = [*_pictures(data)]
+    progress(f"HOG + SVM: learns from {len(pictures)} pictures")
     rng = np.random.default_rng(0)
     squares = [_squares(box) for _, box, _ in pictures]
     longest = np.concatenate([square[:, 2] - square[:, 0] for square in squares])

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import runs
+from cases import with_knobs
 
 from deeplearn import catalog, vocoder
 from deeplearn.data import audio
@@ -19,7 +20,7 @@ from deeplearn.trained import Trained
 
 MEL = Mel(rate=8000, size=256, window=200, hop=80, bands=20)
 recipe = catalog.load("vocoding")
-CONFIG = recipe.Config(sound=MEL, width=8, depth=1)
+CONFIG = with_knobs(recipe.Config(), {"sound": MEL, "width": 8, "depth": 1})
 
 
 @pytest.fixture(scope="module")
