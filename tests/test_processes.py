@@ -166,6 +166,42 @@ def test_two_processes_learn_what_one_learns(case, together, alone):
         np.testing.assert_allclose(predicted, predict_all(TASK, variables(state), TESTED), atol=1e-4)
 
 
+EXACT = """
+import sys
+from deeplearn import processes
+processes.join()
+import dataclasses, pathlib
+import jax, numpy as np
+from deeplearn.loop import fit
+from deeplearn.parallel import fetched
+from test_processes import SHORT, experiment
+assert (jax.process_count(), jax.device_count()) == (4, 8)
+here = pathlib.Path(sys.argv[1])
+for mesh, steps in (("data=8", 4), ("data=4,fsdp=2", 4), ("data=8", 2), ("data=2,fsdp=4", 4)):
+    constant = dataclasses.replace(SHORT.optimizer, schedule="constant")
+    run = dataclasses.replace(SHORT, exact=8, mesh=mesh, steps=steps, optimizer=constant)
+    folder = here / ("resumed" if steps == 2 or mesh == "data=2,fsdp=4" else mesh)
+    state, _ = fit(experiment("exact, streamed", run), run, folder)
+    np.savez(folder / f"process-{jax.process_index()}", *map(np.asarray, jax.tree.leaves(fetched(state.params))))
+"""
+
+
+@pytest.mark.slow  # four processes on two cores
+def test_four_processes_with_two_devices_each_have_the_bits_of_one_in_exact_mode(tmp_path):
+    """Also after a resume on another mesh half way."""
+    import jax
+
+    assert codes(start(tmp_path, "-c", EXACT, tmp_path, count=4)) == [0] * 4, said(tmp_path)
+    constant = dataclasses.replace(SHORT.optimizer, schedule="constant")
+    run = dataclasses.replace(SHORT, mesh="data=1", exact=8, optimizer=constant)
+    state, _ = fit(experiment("exact", run), run, tmp_path / "alone")
+    for folder in ("data=8", "data=4,fsdp=2", "resumed"):
+        for rank in range(4):
+            theirs = np.load(tmp_path / folder / f"process-{rank}.npz")
+            for i, leaf in enumerate(jax.tree.leaves(state.params)):
+                np.testing.assert_array_equal(theirs[f"arr_{i}"], np.asarray(leaf))
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if "exact" in case])
 def test_two_processes_have_the_bits_of_one_in_exact_mode(case, together, tmp_path):
     import jax

@@ -29,6 +29,6 @@ def test_recordings_beyond_its_time_are_left_out_and_said(monkeypatch, capsys):
     # The third would be misheard; the first two are right.
     assert speech.understood(sounds, ["one", "one", "two", "two"], 8000, None, closed=False)["sphinx_wer"] == 0
     assert len(speech.transcripts(sounds[:2], 8000, closed=False)) == 2
-    assert "hears the first" not in capsys.readouterr().err.split("recordings; all")[-1]
+    assert "hears the first" not in capsys.readouterr().err
     monkeypatch.setattr(speech, "MOST", 0.1)
     assert len(speech.transcripts(sounds, 8000, closed=False)) == 1  # one at least
