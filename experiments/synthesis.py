@@ -43,7 +43,7 @@ from deeplearn.knobs import Amount, Count, Positive, Range, Rest
 from deeplearn.listener import judged, listener
 from deeplearn.methods import prosody, segmental, voice
 from deeplearn.methods.prosody import Measured, Scales, asked, boundary_error, duration_error
-from deeplearn.methods.sound import Mel, sounding
+from deeplearn.methods.sound import SPOKEN, Mel, sounding
 from deeplearn.metrics import Mean, Metric
 from deeplearn.models import fastspeech
 from deeplearn.models.fastspeech import FastSpeech, Spoken, Voice
@@ -63,11 +63,7 @@ class Config(Run):
     """Knobs of synthesis."""
 
     data: Data = field(default_factory=Data)
-    sound: Mel = field(
-        default_factory=lambda: Mel(
-            rate=16000, size=1024, window=640, hop=160, bands=80, low=0.0, high=8000.0, floor=5e-4
-        )
-    )
+    sound: Mel = field(default_factory=lambda: SPOKEN)
     durations: Literal["search", "true"] = "search"
     """Learnt from the recordings, or as espeak tells them."""
     states: Count = 3

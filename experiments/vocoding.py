@@ -34,7 +34,7 @@ from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count, NotNegative
 from deeplearn.listener import judged, listener
 from deeplearn.methods import sound, voice
-from deeplearn.methods.sound import Mel, sounding
+from deeplearn.methods.sound import SPOKEN, Mel, sounding
 from deeplearn.metrics import Mean, Metric
 from deeplearn.models.vocos import Critics, Vocos, distance
 from deeplearn.optimizer import Optimizer, of_each
@@ -50,18 +50,14 @@ class Config(Run):
     """Knobs of vocoding."""
 
     data: Data = field(default_factory=Data)
-    sound: Mel = field(
-        default_factory=lambda: Mel(
-            rate=16000, size=1024, window=640, hop=160, bands=80, low=0.0, high=8000.0, floor=5e-4
-        )
-    )
+    sound: Mel = field(default_factory=lambda: SPOKEN)
     width: Count = 192
     """Channels of the network."""
     depth: Count = 6
     """Its blocks."""
     frames: Count = 48
     """Of a piece that is learnt from; twice as many of one that is validated on."""
-    adversary: NotNegative = 0.03
+    adversary: NotNegative = 0.0
     """Weight of the critics' opinion; 0: the distance of spectra alone."""
     critics: Count = 16
     """Channels of each critic's first layer."""
@@ -70,8 +66,8 @@ class Config(Run):
     phases: Count = 60
     """Steps of Griffin-Lim, the competitor."""
     batch: Count = 16
-    steps: int = 2000
-    optimizer: Optimizer = field(default_factory=lambda: Optimizer(rate=1e-3, warmup=50, decay=1e-2, average=0.995))
+    steps: int = 6000
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(rate=3e-3, warmup=50, decay=1e-2, average=0.995))
     critic: Optimizer = field(default_factory=lambda: Optimizer(rate=5e-4, warmup=50, decay=1e-2, momentum=0.8))
     """How the critics learn."""
 

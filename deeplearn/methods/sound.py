@@ -40,6 +40,10 @@ class Mel:
     """Smallest amplitude that the logarithm sees."""
 
 
+SPOKEN = Mel(rate=16000, size=1024, window=640, hop=160, bands=80, low=0.0, high=8000.0, floor=5e-4)
+"""Of voices that speak: one for synthesis and vocoding, since what makes one sound understands no other."""
+
+
 def frames(samples: Array | int, mel: Mel) -> Array | int:
     """How many frames so many samples have."""
     return 1 + samples // mel.hop
