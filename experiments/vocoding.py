@@ -5,14 +5,14 @@ Vocos (Siuzdak, 2024) has learnt them from recordings, and from critics (Kong et
 learn at the same time to tell its sounds from recordings, with an optimizer of their own. Tested on sentences that were
 never heard, beside Griffin-Lim from the same bands.
     deeplearn train vocoding
-    deeplearn train vocoding --adversary 0               # without critics
+    deeplearn train vocoding --preset adversarial --init runs/latest    # goes on with critics
     deeplearn train synthesis --vocoder runs/latest      # speaks through it
     deeplearn predict runs/latest talk.wav --output copy.wav
 """
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from deeplearn.data.doors import teacher
 from deeplearn.data.doors.teacher import Data, Lesson
 from deeplearn.data.inputs import attempted, expanded
 from deeplearn.data.source import Arrays
-from deeplearn.errors import UsageError
+from deeplearn.errors import ConfigError, UsageError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count, NotNegative
 from deeplearn.listener import judged, listener
@@ -39,9 +39,9 @@ from deeplearn.metrics import Mean, Metric
 from deeplearn.models.vocos import Critics, Vocos, distance
 from deeplearn.optimizer import Optimizer, of_each
 from deeplearn.record.spectrogram import spectrograms
-from deeplearn.task import Batch, Task
+from deeplearn.task import Batch, Task, starting
 from deeplearn.trained import Trained
-from deeplearn.vocoder import of_model
+from deeplearn.vocoder import of_model, of_run
 from deeplearn.workspace import Workspace
 
 
@@ -61,6 +61,8 @@ class Config(Run):
     """Weight of the critics' opinion; 0: the distance of spectra alone."""
     critics: Count = 16
     """Channels of each critic's first layer."""
+    init: Path | None = None
+    """Run folder of a vocoder to begin from: critics teach more where sounds are nearly right."""
     judge: Path | None = None
     """Run folder of a recogniser that listens to the test; it must not have heard the voice."""
     phases: Count = 60
@@ -105,6 +107,15 @@ def task(config: Config, _: None) -> Task:
     )
 
 
+def begun(config: Config) -> Task:
+    """From what another run has learnt. Raises ConfigError where that network is another one."""
+    other = of_run(config.init, config.sound, config.data, config.seed)
+    if (other.network.width, other.network.depth) != (config.width, config.depth):
+        own = f"--width {other.network.width} --depth {other.network.depth}"
+        raise ConfigError(f"the vocoder in {config.init} is of another size: give this one {own}, too.")
+    return starting(task(config, None), lambda fresh: {"params": {**fresh["params"], MAKER: other.params}})
+
+
 def pieces(part: Sequence[Lesson], size: int) -> np.ndarray:
     """All recordings in pieces of so many samples, the last of each filled up with silence."""
     return np.concatenate([np.pad(own.sound, (0, -len(own.sound) % size)).reshape(-1, size) for own in part])
@@ -116,7 +127,7 @@ def experiment(config: Config) -> Experiment:
     train, valid, _ = teacher.load(config.data, config.sound.rate, config.seed)
     columns = [{"sound": pieces(part, size)} for part in (train, valid)]
     return Experiment(
-        task=task(config, None),
+        task=begun(config) if config.init else task(config, None),
         optimizer=of_each({MAKER: config.optimizer, CRITIC: config.critic}, config.steps),
         train=Arrays(columns=columns[0], batch=config.batch, seed=config.seed, name=config.data.teacher),
         evaluations={"valid": Evaluation(source=Arrays(columns=columns[1], batch=32))},
@@ -140,7 +151,8 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     """One fit; then whole sentences of the test go through it."""
     test = teacher.load(config.data, config.sound.rate, config.seed).test
     judge = listener(config.judge, {own.speaker for own in test})  # before the training: later it is too late
-    model, results = work.fit(lambda _: experiment(config), config)
+    own = replace(config, init=None) if work.reading else config  # what it began from may be gone by then
+    model, results = work.fit(lambda _: experiment(own), config)
     found = heard(copies(model, [own.sound for own in test]), test, judge, config)
     return results | {f"test/{name}": value for name, value in found.items()}
 
@@ -196,8 +208,12 @@ def figures(model: Trained, folder: Path) -> None:
 
 
 PRESETS = {
-    # As published: Siuzdak (2024, table 6) for 24 kHz, with critics all the way.
-    "adversarial": Config(adversary=0.03),
+    # With --init: as many steps as take as long as the default's, at a third of the rate.
+    "adversarial": Config(
+        adversary=0.03,
+        steps=1500,
+        optimizer=Optimizer(rate=1e-3, warmup=50, decay=1e-2, average=0.995),
+    ),
 }
 EXPECTED = {}
 SMOKE = {

@@ -17,6 +17,7 @@ from deeplearn.errors import ConfigError, DataError, UsageError
 from deeplearn.methods.sound import Mel
 from deeplearn.record import fitfile
 from deeplearn.trained import Trained
+from experiments import vocoding
 
 MEL = Mel(rate=8000, size=256, window=200, hop=80, bands=20)
 recipe = catalog.load("vocoding")
@@ -101,3 +102,14 @@ def test_a_folder_that_holds_another_run_is_named_before_anything_is_trained(tmp
     voice = catalog.load("synthesis")
     with pytest.raises(ConfigError, match="no run of vocoding"):
         vocoder.of_run(tmp_path / "run", voice.Config().sound, Data(), 0)
+
+
+def test_a_vocoder_begins_from_what_another_has_learnt(model, lend, tmp_path, monkeypatch):
+    lend()  # the folder then holds that model
+    batch = {"sound": np.zeros((1, 8000), np.int16), "mask": np.ones(1, np.float32), "index": np.zeros(1, np.int32)}
+    config = with_knobs(CONFIG, {"init": tmp_path, "adversary": 0.1, "critics": 1})
+    found = vocoding.begun(config).init(jax.random.key(1), batch)["params"]
+    jax.tree.map(np.testing.assert_array_equal, found["maker"], model.variables["params"]["maker"])
+    assert "critic" in found
+    with pytest.raises(ConfigError, match="--width 8 --depth 1"):
+        vocoding.begun(with_knobs(config, {"width": 16}))
