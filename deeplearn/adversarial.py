@@ -49,7 +49,8 @@ def adversarial(
     Args:
         maker: called as `maker(*inputs(batch))`.
         critic: called with what was made or is real [B, ...]; says it as a list of `Heard`.
-        objective: (what was made, batch) -> (loss, metrics): what the maker learns besides, and all that is evaluated.
+        objective: (what was made, batch) -> (loss, metrics): what the maker learns besides, and all that is evaluated;
+            the loss is a mean over rows, as the critic's word is.
         inputs: which columns the maker sees.
         real: what it should have made.
         weight: of the critic's opinion in the maker's loss; 0: there is no critic.
