@@ -148,8 +148,12 @@ def merged(config: Any, values: dict[str, Any]) -> Any:
         ConfigError: an unknown knob, or a value of the wrong type.
     """
     from deeplearn.config import from_json, to_json
+    from deeplearn.errors import ConfigError
 
     def over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+        for name, value in above.items():
+            if isinstance(below.get(name), dict) and not isinstance(value, dict | None):
+                raise ConfigError(f"{name} is a group of knobs, not {value!r}: give it names and values.")
         both = {
             name: over(below[name], value) if isinstance(value, dict) and isinstance(below.get(name), dict) else value
             for name, value in above.items()

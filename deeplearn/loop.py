@@ -19,7 +19,7 @@ from deeplearn.beginning import begin, refuse, started_with
 from deeplearn.checkpoint import Store
 from deeplearn.config import check
 from deeplearn.dispatch import LONGEST, Dispatch, Running, dispatcher, reseeded
-from deeplearn.errors import NumericalError
+from deeplearn.errors import ConfigError, NumericalError
 from deeplearn.evaluation import evaluate
 from deeplearn.exact import on_one
 from deeplearn.experiment import FREE, Experiment, Run
@@ -71,7 +71,11 @@ def fit(experiment: Experiment, run: Run, folder: Path, *, seeds: Sequence[int] 
                 fitfile.admit(folder, started_with(experiment, run), experiment.assets, FREE, again=run.restart)
             running, shardings = begin(experiment, run, seeds, job.mesh, store)
             log = stack.enter_context(log_to(folder, run.steps, sinks=run.sinks))
-            start = _step_of(running)
+            if (start := _step_of(running)) > run.steps:
+                raise ConfigError(
+                    f"{folder} has learnt for {start} steps, more than --steps {run.steps}: give as many or more, "
+                    "or another --workdir."
+                )
             log.start(start, run.batch * len(seeds), again=start > 0 and _to_evaluate(run, start))
             if told:
                 log.say(told)

@@ -20,7 +20,7 @@ from deeplearn.interrupt import promptly
 from deeplearn.lock import locked
 from deeplearn.loop import fit
 from deeplearn.metrics import Drawn, Each, Named, Results
-from deeplearn.record import fitfile, seal
+from deeplearn.record import fitfile, seal, sinks
 from deeplearn.record.folder import Result, before, open_run, run_folder, withdraw, write_result
 from deeplearn.record.reading import read_history, read_json
 from deeplearn.record.statistics import Paired, interval, paired
@@ -33,8 +33,10 @@ def train(recipe: Recipe, config: Run) -> Path:
 
     Raises:
         ConfigError: the work folder belongs to a run with other knobs or data, or another training is at work there.
+        UsageError: a sink's package is not installed.
     """
     check(config)
+    sinks.refuse_missing(config.sinks)
     source = catalog.copied(recipe)
     folder = run_folder(config.workdir, recipe.name, source)
     with locked(folder):

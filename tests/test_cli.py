@@ -13,7 +13,7 @@ import pytest
 
 from deeplearn import flags
 from deeplearn.cli import USAGE, VERBS, main
-from deeplearn.errors import ConfigError, DataError
+from deeplearn.errors import ConfigError, DataError, UsageError
 from deeplearn.experiment import Recipe, Run
 from deeplearn.optimizer import Optimizer
 from deeplearn.runtime import SWITCH
@@ -95,6 +95,7 @@ def test_help_of_a_verb_imports_no_jax(verb):
         ("knobs.json", '{"width": 16, "optimizer": {"decay": 0.5}}'),
         ("knobs.toml", "width = 16\n[optimizer]\ndecay = 0.5\n"),
         ("knobs.yaml", "width: 16\noptimizer:\n  decay: 0.5\n"),
+        ("tenths.yaml", "width: 16\noptimizer:\n  decay: 5e-1\n"),
         ("config.json", '{"experiment": "own", "config": {"width": 16, "optimizer": {"decay": 0.5}, "workdir": "x"}}'),
     ],
 )
@@ -114,6 +115,9 @@ def test_a_file_of_knobs_stands_over_the_preset_and_below_the_flags(tmp_path, na
         ("a.json", '{"width": "16"}', ConfigError, "expected int"),
         ("a.toml", "width = ", DataError, "not what its name says"),
         ("a.yaml", "- 1\n- 2\n", DataError, "holds no knobs"),
+        ("a.yaml", "width: [1\nsteps: 2\n", DataError, r"not what its name says \([^\n]*\); correct it"),
+        ("a.json", '{"optimizer": 3}', ConfigError, "optimizer is a group of knobs, not 3"),
+        ("config.json", '{"experiment": "prices", "config": {}}', UsageError, "knobs of prices, not of own"),
     ],
 )
 def test_a_wrong_file_of_knobs_is_named(tmp_path, name, text, error, message):
@@ -143,6 +147,20 @@ def test_a_warm_up_is_shortened_to_a_short_run(capsys):
     said = capsys.readouterr().err
     assert "optimizer: the warm-up of 100" in said and "critic: the warm-up of 50" in said
     assert train.shortened(Config(steps=200, optimizer=Optimizer(warmup=100))).optimizer.warmup == 100
+
+
+def test_a_dry_run_shortens_the_warm_up_as_a_run_does(monkeypatch, capsys):
+    monkeypatch.setattr("deeplearn.plan.plan", lambda recipe, config: f"warm-up {config.optimizer.warmup}")
+    assert main(["train", "classification", "--steps", "30", "--dry-run"]) == 0
+    assert "warm-up 3" in capsys.readouterr().out
+
+
+def test_a_sink_that_is_not_there_is_told_before_there_is_a_run_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setenv("DEEPLEARN_RUNS", str(tmp_path / "runs"))
+    assert main(["train", "classification", "--steps", "2", "--sinks", "wandb"]) == 2
+    assert "pip install 'deeplearn[wandb]'" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_report_of_nothing_writes_nothing(tmp_path, monkeypatch):

@@ -95,6 +95,12 @@ def test_resume_is_bitwise(tmp_path):
     assert same_bits(whole, parts)
 
 
+def test_a_run_that_has_learnt_for_longer_is_not_called_shorter(tmp_path):
+    train(tmp_path)
+    with pytest.raises(ConfigError, match=rf"has learnt for {RUN.steps} steps, more than --steps 5"):
+        train(tmp_path, steps=5)
+
+
 def test_resume_onto_another_mesh_has_the_same_numbers(tmp_path):
     whole, _ = train(tmp_path / "whole", mesh="data=8")
     train(tmp_path / "parts", steps=6, experiment=toy(RUN), mesh="data=8")

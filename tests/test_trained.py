@@ -121,6 +121,17 @@ def test_a_run_that_was_moved_goes_on_further_on_other_devices(points, tmp_path,
     assert (told["config"]["steps"], told["config"]["mesh"]) == (6, "data=2")
 
 
+def test_a_finished_run_is_left_as_it_is_and_does_not_shrink(points, monkeypatch, capsys):
+    _, _, folder = points
+    monkeypatch.setattr("deeplearn.verbs.resume.before_jax", lambda folder: None)
+    before = contents(folder)
+    assert main(["resume", str(folder), "--trust"]) == 0
+    assert "is finished" in capsys.readouterr().err
+    assert main(["resume", str(folder), "--steps", "2", "--trust"]) == 2
+    assert "a run of 4 steps: --steps can only grow" in capsys.readouterr().err
+    assert contents(folder) == before
+
+
 def test_other_data_are_told_and_change_nothing(points):
     _, config, folder = points
     before, whole = contents(folder), np.load(config.points)

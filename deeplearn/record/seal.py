@@ -33,6 +33,12 @@ def write(folder: Path) -> None:
     write_text(folder / SEAL, json.dumps({"files": listed, "steps": last}, indent=1) + "\n")
 
 
+def ended(folder: Path) -> bool:
+    """Whether the run in a folder has come to its end, pictures and all. Raises StorageError where `check` does."""
+    check(folder)
+    return files.read_json(folder / SEAL, LARGEST)["files"] is not None
+
+
 def check(folder: Path) -> None:
     """Compare a run folder with its seal; a run that is not finished has none to compare with.
 

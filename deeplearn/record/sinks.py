@@ -1,8 +1,9 @@
 """Where metrics may go besides metrics.jsonl and TensorBoard: W&B and MLflow, behind extras, offline by default."""
 
+import importlib.util
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -15,16 +16,21 @@ Name = Literal["wandb", "mlflow"]
 Sink = Callable[[int, Mapping[str, float]], None]
 
 
+def refuse_missing(names: Iterable[Name]) -> None:
+    """Raises UsageError for one whose package is not installed: before a run folder is made, not after."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise UsageError(f"{name} is not installed; pip install 'deeplearn[{name}]', or leave --sinks out.")
+
+
 def sink(name: Name, folder: Path, stack: ExitStack) -> Sink:
     """What takes (step, values) of the run in that folder, until the stack is left.
 
     Raises:
         UsageError: the package is not installed.
     """
-    try:
-        return {"wandb": _wandb, "mlflow": _mlflow}[name](folder.resolve(), stack)
-    except ImportError as error:
-        raise UsageError(f"{name} is not installed; pip install 'deeplearn[{name}]', or leave --sinks out.") from error
+    refuse_missing([name])
+    return {"wandb": _wandb, "mlflow": _mlflow}[name](folder.resolve(), stack)
 
 
 def _wandb(folder: Path, stack: ExitStack) -> Sink:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +45,7 @@ def main(words: list[str]) -> None:
     if said.dry_run:
         from deeplearn.plan import plan
 
-        print(plan(recipe, said.knobs))
+        print(plan(recipe, shortened(said.knobs)))
     else:
         run(recipe, said.knobs)
 
@@ -57,7 +59,7 @@ def run(recipe: "Recipe", config: "Run") -> None:
     folder = train(recipe, shortened(config))
     if processes.first():
         print(table([load_run(folder)], "text", screen_width()))
-        print(f"\nrun folder: {folder}\nlook at it: deeplearn report {folder}")
+        print(f"\nrun folder: {folder}\nlook at it: deeplearn report {shlex.quote(str(folder))}")
 
 
 def shortened(config: "Run") -> "Run":
@@ -87,10 +89,10 @@ def default(recipe: "Recipe", preset: str | None, file: str | None) -> "Run":
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(recipe.PRESETS) or 'none'}."
         raise UsageError(f"{recipe.name} has no preset {preset!r}; {hint}")
     config = recipe.Config() if preset is None else recipe.PRESETS[preset]
-    return config if file is None else merged(config, _read(Path(file)))
+    return config if file is None else merged(config, _read(Path(file), recipe))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, recipe: "Recipe") -> dict[str, Any]:
     """Knobs in a file: a run's config.json, or JSON, TOML or YAML with some of them."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -99,9 +101,7 @@ def _read(path: Path) -> dict[str, Any]:
 
             values = tomllib.loads(text)
         elif path.suffix in (".yaml", ".yml"):
-            import yaml
-
-            values = yaml.safe_load(text)
+            values = _yaml(text)
         else:
             values = json.loads(text)
     except OSError as error:
@@ -109,12 +109,26 @@ def _read(path: Path) -> dict[str, Any]:
             f"cannot read {path} ({error.strerror}); give a config.json, or a .json, .toml or .yaml file."
         ) from error
     except Exception as error:  # each parser has errors of its own
-        raise DataError(f"{path} is not what its name says ({error}); correct it.") from error
+        raise DataError(f"{path} is not what its name says ({' '.join(str(error).split())}); correct it.") from error
     if isinstance(values, dict) and {"experiment", "config"} <= values.keys():
+        if Path(values["experiment"]).stem != Path(recipe.name).stem:  # one's own file may have been moved
+            raise UsageError(f"{path} holds the knobs of {values['experiment']}, not of {recipe.name}.")
         values = {name: value for name, value in values["config"].items() if name != "workdir"}  # a new run
     if not isinstance(values, dict):
         raise DataError(f"{path} holds no knobs; write name and value pairs.")
     return values
+
+
+def _yaml(text: str) -> Any:
+    """YAML as its version 1.2 reads numbers: to PyYAML, which stays with 1.1, 1e-3 is a text."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Its own table of what looks like a number; the library's is everybody's."""
+
+    number = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+    return yaml.load(text, Loader)
 
 
 def form(recipe: "Recipe", start: "Run", more: Sequence[tuple[str, Any, Any]] = ()) -> type:
