@@ -6,7 +6,8 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from deeplearn.errors import ConfigError
 from deeplearn.knobs import Range
@@ -62,6 +63,21 @@ def _in(annotation: Any) -> Iterator[Range]:
     """The ranges in a type such as `Annotated[float, Range(low=0)] | None`."""
     for part in get_args(annotation):
         yield from [part] if isinstance(part, Range) else _in(part)
+
+
+def is_whole(cls: type, knob: str) -> bool:
+    """Whether a dotted knob takes whole numbers and no others: by its type, as its value may be None."""
+    kinds: list[Any] = [cls]
+    for name in knob.split("."):
+        owners = [kind for kind in kinds if is_dataclass(kind)]
+        kinds = [kind for owner in owners for kind in _kinds(get_type_hints(owner).get(name))]
+    return int in kinds and float not in kinds
+
+
+def _kinds(hint: Any) -> Iterator[Any]:
+    """The types that a value may have: of a union each, of literals their own."""
+    for part in get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,):
+        yield from map(type, get_args(part)) if get_origin(part) is Literal else (part,)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

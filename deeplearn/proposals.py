@@ -45,9 +45,8 @@ class Span:
 Axis = tuple[Any, ...] | Span
 
 
-def axis(text: str, now: Any) -> Axis:
-    """The values of a knob, or a range; whole numbers where it is one now."""
-    whole = isinstance(now, int) and not isinstance(now, bool)
+def axis(text: str, *, whole: bool) -> Axis:
+    """The values of a knob, or a range; of whole numbers where the knob takes no others."""
     low, dots, high = text.partition("..")
     with contextlib.suppress(ValueError):
         if dots and float(low) < float(high):

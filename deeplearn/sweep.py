@@ -10,33 +10,31 @@ Any number of processes may work on it, now or later. Proposals are made under t
 lock of its own, which the system takes back when its owner dies, and whoever comes next goes on where it stopped.
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import itertools
 import json
 import math
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deeplearn import catalog, files, lock, proposals
+from deeplearn import catalog, files, journal, lock, proposals
 from deeplearn.best import of_validation, refuse_undirected
-from deeplearn.config import flat, from_json, to_json
+from deeplearn.config import flat, from_json, is_whole, to_json
 from deeplearn.errors import ConfigError, DeeplearnError, StorageError, UsageError, note
 from deeplearn.experiment import Recipe, Run
 from deeplearn.flags import merged
+from deeplearn.journal import Trial, trials_of
 from deeplearn.proposals import Sampler, Span, axis, ends
-from deeplearn.record.folder import write_text
+from deeplearn.record.folder import RESULT, write_text
 from deeplearn.record.reading import load_run
 from deeplearn.record.table import lower_is_better, rows
 from deeplearn.record.trials import Tried, best_first, page, table
 from deeplearn.train import train
 from deeplearn.workspace import unfinal
 
-SPEC, JOURNAL = "sweep.json", "journal.jsonl"
+SPEC = "sweep.json"
 UNTRIED = {"seed", "seeds", "workdir", "restart", "choose"}
 """Knobs that are no choice: the best of many seeds is luck."""
 
@@ -54,26 +52,6 @@ class Sweep:
     trials: int
     metric: str = ""
     """What is compared; empty: of the validation, what the experiment promises, else its loss, else its last metric."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """What the journal says of one."""
-
-    number: int
-    knobs: dict[str, Any]
-    metrics: dict[str, float | None] | None = None
-    """Of the validation, where it has ended well."""
-    failed: str = ""
-    """Why it ended otherwise."""
-
-    @property
-    def name(self) -> str:
-        return f"trial-{self.number:03}"
-
-    @property
-    def open(self) -> bool:
-        return self.metrics is None and not self.failed
 
 
 def plan(
@@ -101,14 +79,19 @@ def plan(
     _refuse_blind(recipe, config, metric)
     sampler = sampler or ("grid" if trials is None else "random")
     base = replace(config, workdir=None, restart=False)
-    known = {knob: axis(text, flat(to_json(base)).get(knob)) for knob, _, text in words}
+    known = {knob: axis(text, whole=is_whole(recipe.Config, knob)) for knob, _, text in words}
     for values in itertools.product(*map(ends, known.values())):
         with_knobs(base, dict(zip(known, values, strict=True)))
     spans = [knob for knob, own in known.items() if isinstance(own, Span)]
     if sampler == "grid" and spans:
         raise UsageError(f"{spans[0]} is a range, of which a grid has no values: say how many to draw, --trials 20.")
     if sampler == "grid":
-        trials = math.prod(len(own) for own in known.values() if not isinstance(own, Span))
+        whole = math.prod(len(own) for own in known.values() if not isinstance(own, Span))
+        if trials not in (None, whole):
+            raise UsageError(
+                f"--trials {trials}: the grid has {whole}, all of them tried; give --sampler random, or none."
+            )
+        trials = whole
     return Sweep(
         experiment=recipe.name,
         config=to_json(base),
@@ -154,8 +137,27 @@ def begin(folder: Path, sweep: Sweep) -> None:
             raise ConfigError(
                 f"{folder} holds another sweep; give the same knobs (--trials may grow), or a new --folder."
             )
+        grow(folder, sweep.trials)
     elif folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} holds files that are no sweep; choose another --folder.")
+    else:
+        _write(folder, sweep)
+
+
+def grow(folder: Path, trials: int) -> None:
+    """Let a sweep have so many trials in all. Raises UsageError: it has more, or it is a grid and has all there are."""
+    with journal.held(folder):
+        known = read(folder)
+        if trials > known.trials and known.sampler == "grid":
+            raise UsageError(f"{folder} is a grid, which has {known.trials} trials and no more; begin a new sweep.")
+        if trials < known.trials:
+            raise UsageError(
+                f"{folder} has {known.trials} trials, and --trials may only grow; give more, or leave it out."
+            )
+        _write(folder, replace(known, trials=trials))
+
+
+def _write(folder: Path, sweep: Sweep) -> None:
     write_text(folder / SPEC, json.dumps(to_json(sweep), indent=1) + "\n")
 
 
@@ -167,36 +169,19 @@ def read(folder: Path) -> Sweep:
         raise StorageError(f"{folder / SPEC} is damaged ({error}); restore it, or begin a new sweep.") from error
 
 
-def trials_of(folder: Path) -> list[Trial]:
-    """The trials of the journal in the order they were proposed; a line that was torn by a kill does not count."""
-    found: dict[int, Trial] = {}
-    try:
-        lines = files.read(folder / JOURNAL).decode("utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-    for line in lines:
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            said = files.parse_json(line)
-            number = int(said["trial"])
-            if "knobs" in said:
-                found[number] = Trial(number=number, knobs=dict(said["knobs"]))
-            else:
-                found[number] = replace(found[number], metrics=said.get("metrics"), failed=said.get("failed", ""))
-    return list(found.values())
-
-
 def work(folder: Path) -> None:
     """Train trials until none is left that nobody works on. An end that is the knobs' fault is noted, and is no end."""
     sweep = read(folder)
     recipe = catalog.load(sweep.experiment)
     config = from_json(recipe.Config, sweep.config)
+    journal.reopen(folder)
     while (claimed := _claim(folder, sweep, config)) is not None:
         trial, held = claimed
         note(f"{trial.name} of {sweep.trials}: {', '.join(f'{knob} {value}' for knob, value in trial.knobs.items())}")
         try:
             ended = _ended(recipe, with_knobs(config, trial.knobs), folder / trial.name)
             loss = _loss(sweep, recipe.EXPECTED, ended["metrics"]) if "metrics" in ended else None
-            with _journal(folder) as add:
+            with journal.held(folder) as add:
                 add({"trial": trial.number, **ended})
                 proposals.told(folder, sweep.sampler, trial.number, config.seed, loss)
         finally:
@@ -214,7 +199,7 @@ def _ended(recipe: Recipe, config: Run, folder: Path) -> dict[str, Any]:
         note(f"{folder.name} failed: {reason}")
         return {"failed": reason.splitlines()[0][:1000] if reason else type(error).__name__}
     write_text(folder / "command.txt", f"deeplearn train {recipe.name} --config {folder / 'config.json'}\n")
-    return {"metrics": files.read_json(folder / "result.json")["metrics"]}
+    return {"metrics": files.read_json(folder / RESULT)["metrics"]}
 
 
 def validating(recipe: Recipe) -> Recipe:
@@ -288,15 +273,16 @@ def told(folder: Path, width: int | None = None) -> str:
 def _tried(folder: Path, trial: Trial, metric: str) -> Tried:
     """A trial as it is shown."""
     value = None
-    if trial.metrics is not None:
+    if trial.metrics is not None and (folder / trial.name).is_dir():
         (row, *_) = rows([load_run(folder / trial.name)]) or [None]
         value = row.metrics.get(metric) if row is not None else None
-    return Tried(name=trial.name, knobs=trial.knobs, value=value, note=trial.failed)
+    lost = f"no {metric} in {RESULT}" if value is None and not trial.open else ""
+    return Tried(name=trial.name, knobs=trial.knobs, value=value, note=trial.failed or lost)
 
 
 def _claim(folder: Path, sweep: Sweep, config: Run) -> tuple[Trial, int] | None:
     """A trial that nobody works on, and its lock: one that was stopped, or the next; None where there is none."""
-    with _journal(folder) as add:
+    with journal.held(folder) as add:
         known = trials_of(folder)
         for trial in known:
             if trial.open and (held := lock.take(folder / f"{trial.name}.lock")) is not None:
@@ -304,27 +290,9 @@ def _claim(folder: Path, sweep: Sweep, config: Run) -> tuple[Trial, int] | None:
         if len(known) >= sweep.trials:
             return None
         number = max((trial.number for trial in known), default=-1) + 1
-        axes = {knob: axis(text, flat(sweep.config).get(knob)) for knob, text in sweep.over.items()}
+        axes = {knob: axis(text, whole=is_whole(type(config), knob)) for knob, text in sweep.over.items()}
         number, knobs = proposals.proposal(folder, sweep.sampler, axes, number, config.seed)
         held = lock.take(folder / f"trial-{number:03}.lock")
         assert held is not None, "a trial that nobody knows is held"
         add({"trial": number, "knobs": knobs})
         return Trial(number=number, knobs=knobs), held
-
-
-@contextlib.contextmanager
-def _journal(folder: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Alone with the journal: wait for it, and hand out what adds a line."""
-    try:
-        with (folder / JOURNAL).open("ab+", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-
-            def add(said: Mapping[str, Any]) -> None:
-                file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
-                torn = b"" if file.read(1) in (b"", b"\n") else b"\n"
-                file.write(torn + json.dumps(said).encode() + b"\n")
-                os.fsync(file.fileno())
-
-            yield add
-    except OSError as error:
-        raise StorageError(f"cannot write {folder / JOURNAL} ({error.strerror}); free some space.") from error

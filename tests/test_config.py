@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeplearn.config import changed, difference, flat, from_json, to_json
+from deeplearn.config import changed, difference, flat, from_json, is_whole, to_json
 from deeplearn.errors import ConfigError
+from deeplearn.knobs import Count, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,3 +113,17 @@ def test_difference_is_by_dotted_knob() -> None:
     assert difference(a, b) == {"widths": ([8, 16], [1]), "optimizer.rate": (1e-3, math.inf)}
     assert difference(a, a) == {}
     assert flat({"a": {"b": {"c": 1}}, "d": {}}) == {"a.b.c": 1, "d": {}}
+
+
+def test_a_knob_of_whole_numbers_is_known_by_its_type():
+    @dataclass(frozen=True, kw_only=True)
+    class Net(Config):
+        units: Count | None = None
+        levels: Literal[1, 4] = 1
+        share: Share | None = None
+        weight: float = 1
+        inner: Config | None = None
+
+    assert [knob for knob in ("units", "levels", "steps", "inner.steps") if not is_whole(Net, knob)] == []
+    others = ("share", "weight", "average", "name", "widths", "optimizer.rate", "inner.choice.momentum", "none", "a.b")
+    assert [knob for knob in others if is_whole(Net, knob)] == []

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +83,9 @@ def test_going_on_trains_nothing_twice_and_refuses_another_sweep(grid, capsys):
         (["--over", "seed=0,1,2"], 2, "a choice"),
         (["--over", "width"], 2, "KNOB=VALUE"),
         (["--over", "width=8..64"], 2, "--trials 20"),
+        (["--over", "width=8,9", "--trials", "5", "--sampler", "grid"], 2, "the grid has 2"),
+        (["--over", "width=8..64", "--trials", "0"], 2, "--trials 0: give at least 1"),
+        (["--over", "width=8,9", "--workers", "-1"], 2, "--workers -1: give at least 1"),
         (["--over", "width=8", "--metric", "validation/blanks"], 78, "neither small nor large"),
         ([], 2, "what to vary"),
     ],
@@ -99,6 +103,54 @@ def test_a_metric_that_is_not_measured_is_named_with_those_that_are(tmp_path, ca
     assert "validation/accuracy" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("count", ["0", "-1"])
+def test_a_sweep_is_not_gone_on_with_by_nobody(grid, capsys, count):
+    assert main(["sweep", str(grid), "--workers", count]) == 2
+    assert f"--workers {count}: give at least 1" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_sweep_is_named(tmp_path, capsys):
+    assert main(["sweep", str(tmp_path)]) == 2
+    assert f"{tmp_path} holds no sweep; give" in capsys.readouterr().err
+    assert main(["sweep", str(tmp_path / "swep")]) == 2
+    assert "swep does not exist; give" in capsys.readouterr().err
+
+
+def test_a_folder_takes_more_trials_but_not_fewer_and_a_grid_has_all(tmp_path, grid, capsys):
+    folder = tmp_path / "sweep"
+    words = [*BASE, "--over", "width=8..16", "--folder", str(folder), "--trials"]
+    assert main([*words, "1"]) == 0
+    assert main(["sweep", str(folder), "--trials", "2"]) == 0
+    assert sweep.read(folder).trials == len(sweep.trials_of(folder)) == 2
+    capsys.readouterr()
+    for fewer in (["sweep", str(folder), "--trials", "1"], [*words, "1"]):
+        assert main(fewer) == 2
+        assert "has 2 trials, and --trials may only grow" in capsys.readouterr().err
+    assert sweep.read(folder).trials == 2
+    assert main(["sweep", str(grid), "--trials", "5"]) == 2
+    assert "4 trials and no more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fault", ["gone", "folder", "torn", "empty"])
+def test_a_trial_whose_result_is_lost_is_taken_up_again(tmp_path, capsys, fault):
+    folder = tmp_path / "sweep"
+    assert main([*BASE, "--over", "width=8,9", "--folder", str(folder)]) == 0
+    result, before = folder / "trial-000" / "result.json", sweep.trials_of(folder)
+    if fault == "folder":
+        shutil.rmtree(result.parent)
+    elif fault == "gone":
+        result.unlink()
+    else:
+        result.write_text('{"experiment": "chosen", "config": {}, "metr' if fault == "torn" else "{}")
+    assert "no validation/accuracy in result.json" in sweep.told(folder)
+    capsys.readouterr()
+    assert main(["sweep", str(folder)]) == 0
+    said = capsys.readouterr()
+    assert f"{result} is missing or damaged" in said.err and "under way" not in said.out
+    assert sweep.trials_of(folder) == before
+    assert json.loads(result.read_text())["metrics"] == before[0].metrics
+
+
 @pytest.mark.parametrize("name", ["prices", "clustering", "verification", "brain", "neurons"])
 def test_an_experiment_that_chooses_by_nothing_is_refused_before_the_first_trial(tmp_path, capsys, name):
     folder = tmp_path / "sweep"
@@ -108,13 +160,22 @@ def test_an_experiment_that_chooses_by_nothing_is_refused_before_the_first_trial
 
 
 def test_values_are_read_as_the_knob_has_them():
-    assert axis("1e-3,3e-3", 0.1) == (1e-3, 3e-3)
-    assert axis("1e3,64", 128) == (1000, 64) and all(isinstance(value, int) for value in axis("1e3,64", 128))
-    assert axis("[64,64],[128]", [1]) == ([64, 64], [128])
-    assert axis("cnn,vit", "mlp") == ("cnn", "vit")
-    assert axis("True,False", True) == (True, False)
-    assert axis(".5,None", None) == (0.5, None)
-    assert axis("8..64", 16) == Span(low=8, high=64, whole=True)
+    assert axis("1e-3,3e-3", whole=False) == (1e-3, 3e-3)
+    assert axis("1e3,None", whole=True) == (1000, None) and isinstance(axis("1e3,64", whole=True)[0], int)
+    assert axis("[64,64],[128]", whole=False) == ([64, 64], [128])
+    assert axis("cnn,vit", whole=False) == ("cnn", "vit")
+    assert axis("True,False", whole=False) == (True, False)
+    assert axis(".5,None", whole=False) == (0.5, None)
+    assert axis("8..64", whole=True) == Span(low=8, high=64, whole=True)
+
+
+@pytest.mark.parametrize("knob", ["model.width", "save_every", "batch"])
+def test_a_range_of_a_knob_of_whole_numbers_is_of_whole_numbers_whatever_it_is_now(knob):
+    from deeplearn import catalog
+
+    recipe = catalog.load("classification")
+    planned = sweep.plan(recipe, recipe.Config(), [f"{knob}=4..8"], trials=2, sampler="random", metric="")
+    assert planned.over == {knob: "4..8"}
 
 
 def test_a_range_above_zero_is_even_in_the_logarithm():

@@ -17,7 +17,7 @@ from deeplearn.flags import before_jax, option, parse, screen_width, wrapped
 USAGE = """\
 usage: deeplearn sweep EXPERIMENT --over KNOB=VALUE,VALUE KNOB=LOW..HIGH
                                   [--trials N] [--KNOB VALUE ...]
-       deeplearn sweep FOLDER [--workers N]          go on with a sweep
+       deeplearn sweep FOLDER [--trials N] [--workers N]     go on with a sweep
 
   deeplearn sweep classification --over optimizer.rate=1e-3,3e-3 model.width=16,32 --steps 300 --seeds 3
   deeplearn sweep translation --over optimizer.rate=1e-4..1e-2 dropout=0.0..0.3 --trials 30 --sampler tpe
@@ -33,6 +33,7 @@ def main(words: list[str]) -> None:
         return
     known = (Path(words[0]) / "sweep.json").is_file()
     if not known:
+        _refuse_folder(words[0])
         catalog.locate(words[0])  # A wrong name is told before anything heavy is imported.
     before_jax()
     from deeplearn import processes, sweep
@@ -40,8 +41,10 @@ def main(words: list[str]) -> None:
     if processes.several(os.environ):
         raise ConfigError("a sweep is trained by processes that do not know each other; start it without a launcher.")
     if known:
-        form = parse(_options(), words[1:], verb="sweep FOLDER", about="Go on with a sweep.")
+        form = _counted(parse(_options(), words[1:], verb="sweep FOLDER", about="Go on with a sweep."))
         folder = Path(words[0])
+        if form.trials is not None:
+            sweep.grow(folder, form.trials)
     else:
         form, folder, planned = _begun(words[0], words[1:])
         if form.dry_run:
@@ -56,6 +59,22 @@ def main(words: list[str]) -> None:
     else:
         sweep.work(folder)
     print(sweep.told(folder, screen_width()))
+
+
+def _refuse_folder(word: str) -> None:
+    """Raises UsageError: what should be a sweep's folder, as no experiment has such a name, is none."""
+    place = Path(word)
+    if word not in catalog.names() and not word.endswith(".py") and (place.is_dir() or len(place.parts) > 1):
+        what = "holds no sweep" if place.is_dir() else "does not exist"
+        raise UsageError(f"{word} {what}; give the folder of one, which has a sweep.json, or an experiment to sweep.")
+
+
+def _counted(form: Any) -> Any:
+    """The options as they are. Raises UsageError: no worker, or no trial."""
+    for name in ("workers", "trials"):
+        if (number := getattr(form, name)) is not None and number < 1:
+            raise UsageError(f"--{name} {number}: give at least 1.")
+    return form
 
 
 def _begun(name: str, words: list[str]) -> tuple[Any, Path, Any]:
@@ -78,9 +97,8 @@ def _begun(name: str, words: list[str]) -> tuple[Any, Path, Any]:
         *_fields(),
     ]
     about = f"Trials of {recipe.name}, compared on validation data.\n\n{recipe.about}"
-    form = parse(
-        knobs_of(recipe, default(recipe, preset, file), own), rest, verb=f"sweep {name}", about=about, pairs=True
-    )
+    start = knobs_of(recipe, default(recipe, preset, file), own)
+    form = _counted(parse(start, rest, verb=f"sweep {name}", about=about, pairs=True))
     planned = sweep.plan(
         recipe, shortened(form.knobs), form.over, trials=form.trials, sampler=form.sampler, metric=form.metric
     )
@@ -107,7 +125,8 @@ def _fields() -> list[tuple[str, Any, Any]]:
 
 
 def _options() -> type:
-    return dataclasses.make_dataclass("Sweep", _fields(), frozen=True)
+    trials = ("trials", Annotated[int | None, _text("How many there are in all, more than before.")], None)
+    return dataclasses.make_dataclass("Sweep", [trials, *_fields()], frozen=True)
 
 
 def _command(folder: Path) -> list[str]:
