@@ -40,7 +40,8 @@ from deeplearn.data.speech import normalised
 from deeplearn.errors import ConfigError, UsageError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Amount, Count, Positive, Range, Rest
-from deeplearn.listener import judged, listener
+from deeplearn.lent.listener import judged, listener
+from deeplearn.lent.vocoder import Vocoder, kept, of_assets, of_run
 from deeplearn.methods import prosody, segmental, voice
 from deeplearn.methods.prosody import Measured, Scales, asked, boundary_error, duration_error
 from deeplearn.methods.sound import SPOKEN, Mel, sounding
@@ -51,7 +52,6 @@ from deeplearn.optimizer import Optimizer
 from deeplearn.record.spectrogram import spoken
 from deeplearn.task import Batch, Task, Variables, linen
 from deeplearn.trained import Trained
-from deeplearn.vocoder import Vocoder, kept, of_assets, of_run
 from deeplearn.workspace import Workspace
 
 STEP = 32

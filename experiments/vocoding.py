@@ -32,7 +32,8 @@ from deeplearn.data.source import Arrays
 from deeplearn.errors import ConfigError, UsageError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count, NotNegative
-from deeplearn.listener import judged, listener
+from deeplearn.lent.listener import judged, listener
+from deeplearn.lent.vocoder import of_model, of_run
 from deeplearn.methods import sound, voice
 from deeplearn.methods.sound import SPOKEN, Mel, sounding
 from deeplearn.metrics import Mean, Metric
@@ -41,7 +42,6 @@ from deeplearn.optimizer import Optimizer, of_each
 from deeplearn.record.spectrogram import spectrograms
 from deeplearn.task import Batch, Task, starting
 from deeplearn.trained import Trained
-from deeplearn.vocoder import of_model, of_run
 from deeplearn.workspace import Workspace
 
 

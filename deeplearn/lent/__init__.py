@@ -1,0 +1,1 @@
+"""Trained runs that another experiment uses: who listens to it, what makes it sound."""
