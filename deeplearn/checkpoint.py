@@ -130,7 +130,7 @@ class Store:
         safe = f"step {self.sealed} is safe" if self.sealed is not None else "older checkpoints are untouched"
         return StorageError(
             f"cannot write a checkpoint into {self.folder} ({reason}); {safe}; "
-            "free space or choose another --workdir, and run again to resume."
+            "free space, or copy the run to another folder, and run again there to resume."
         )
 
     def clear(self) -> None:

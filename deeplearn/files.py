@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from deeplearn.errors import StorageError
+
 LARGEST_TEXT = 64 * 2**20
 """Bytes of a JSON or text file that is read whole: a log of 300,000 lines, ten times as much once it is parsed."""
 
@@ -63,6 +65,17 @@ def home() -> Path:
         return Path.home()
     except RuntimeError:
         return Path(tempfile.gettempdir()) / f"home-{os.getuid()}"
+
+
+def unwritable(path: Path, error: OSError, knob: str = "--workdir") -> StorageError:
+    """What to say where the disk refuses a file.
+
+    Args:
+        knob: names another place; the folder of a run that has begun has no such knob, since it goes on where it lies.
+    """
+    begun = knob == "--workdir" and any(os.path.lexists(folder / "config.json") for folder in path.parents[:2])
+    step = "copy the run to another folder and resume it there" if begun else f"choose another folder with {knob}"
+    return StorageError(f"cannot write {path} ({error.strerror}); free some space or {step}.")
 
 
 def sha256(path: Path) -> str:

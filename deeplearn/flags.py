@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deeplearn.errors import UsageError
+from deeplearn.errors import ConfigError, UsageError
 
 
 def before_jax(run: Path | None = None) -> None:
@@ -127,6 +127,16 @@ def _narrower(line: str, width: int) -> str:
         return "\n".join([*above, " \\\n".join(parts)])
     hang = " " * len(column[0]) if column and len(column[0]) <= width // 2 else indent
     return textwrap.fill(line, width, subsequent_indent=hang, break_on_hyphens=False, break_long_words=False)
+
+
+def bounded(form: Any) -> None:
+    """Hold the flags of a verb to the ranges that are declared beside them (see `knobs`); UsageError names the flag."""
+    from deeplearn.config import check
+
+    try:
+        check(form)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
 
 
 def option(words: list[str], name: str) -> tuple[str | None, list[str]]:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from deeplearn import files
-from deeplearn.errors import ConfigError, StorageError
+from deeplearn.errors import ConfigError
 
 LOCK = "lock"
 """The file that is locked; it names the owner while a training runs, and is gone when it has ended in order."""
@@ -72,9 +72,7 @@ def take(path: Path) -> int | None:
                 break
             os.close(descriptor)  # Its owner ended, and removed the file, between our two calls.
     except OSError as error:
-        raise StorageError(
-            f"cannot write {path.parent} ({error.strerror}); free some space or choose another folder with --workdir."
-        ) from error
+        raise files.unwritable(path, error) from error
     started = datetime.now(UTC).isoformat(timespec="seconds")
     owner = {"host": platform.node(), "pid": os.getpid(), "started": started}
     with contextlib.suppress(OSError):  # A disk that has no room for a name can still hold the lock.

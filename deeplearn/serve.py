@@ -28,7 +28,7 @@ from urllib.parse import parse_qs, urlsplit
 from deeplearn import files
 from deeplearn.data.inputs import accepted
 from deeplearn.errors import ConfigError, DeeplearnError, UsageError
-from deeplearn.plain import finite
+from deeplearn.plain import finite, plain
 from deeplearn.record.report import TYPES, engine
 
 MOST = 64
@@ -53,6 +53,8 @@ class Served:
     token: str
     limit: int
     """Most bytes of a request."""
+    texts: bool
+    """Whether inputs may be texts, as the recipe's `TAKES_TEXTS` says; else they are files."""
     draw: Draw | None = None
     """Where the experiment has a picture of what it predicts: (inputs, path of the picture)."""
 
@@ -77,7 +79,9 @@ def server(served: Served, host: str, port: int) -> ThreadingHTTPServer:
                 return None
             nonce = secrets.token_urlsafe(16)
             page = engine().get_template("serve.html.jinja")
-            text = page.render(name=served.name, about=served.about, token=served.token, nonce=nonce)
+            text = page.render(
+                name=served.name, about=served.about, texts=served.texts, token=served.token, nonce=nonce
+            )
             return self._send(200, text, nonce)
 
         def do_POST(self) -> None:
@@ -145,6 +149,8 @@ def answer(served: Served, body: bytes) -> dict[str, Any]:
         DeeplearnError: what apply says.
     """
     texts, uploads = _request(body)
+    if texts and not served.texts:
+        raise UsageError(f"{served.name} takes files, not texts such as {plain(texts[0], 40)!r}; send the file itself.")
     # What is made of a text, such as its sound, is written into the current folder: no other request's.
     with tempfile.TemporaryDirectory(prefix="deeplearn-serve-") as place, contextlib.chdir(place):
         folder = Path(place).resolve()

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from deeplearn import catalog, files
+from deeplearn.competitors.search import progress
 from deeplearn.config import check, to_json
 from deeplearn.dispatch import convolves
 from deeplearn.errors import DeeplearnError, UsageError
@@ -166,7 +167,11 @@ def _competitors(
         return {}, {}
     _say("measuring the competitor on the same split")
     metrics, pairs = {}, {}
-    for name, own in recipe.baseline(config).items():
+    try:
+        measured = recipe.baseline(config)
+    finally:
+        progress("")  # What a competitor last said of its progress is over, also where it failed.
+    for name, own in measured.items():
         metrics[name] = {key: values[0] for key, values in _split([own]).metrics.items()}
         pairs[name] = {key: paired(each[key], own[key]) for key in own if key in each}
     return metrics, {name: own for name, own in pairs.items() if own}

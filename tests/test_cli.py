@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -69,6 +71,35 @@ def test_help_of_a_verb_fits_the_terminal(verb, width, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert f"usage: deeplearn {verb}" in said
     assert max(map(len, said.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_info_fits_the_screen_with_paths_whole(width, capsys, monkeypatch):
+    cache = Path("/home/somebody/a-folder" * 2)
+    monkeypatch.setattr("deeplearn.data.package.cache", lambda: cache)
+    monkeypatch.setattr("deeplearn.record.environment.datetime", Mock(now=lambda _: datetime(2026, 1, 1, tzinfo=UTC)))
+    monkeypatch.setenv("GLIBC_TUNABLES", ":".join(["glibc.malloc.trim_threshold=1099511627776"] * 4))
+    assert main(["info"]) == 0
+    whole = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert main(["info"]) == 0
+    narrow = capsys.readouterr().out
+    assert max(map(len, narrow.splitlines())) < width
+    assert str(cache) in narrow and "".join(narrow.split()) == "".join(whole.split())
+
+
+def test_results_of_a_benchmark_have_a_place_before_it_measures(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("benchmarks.matmul.main", lambda config: pytest.fail("measured"))
+    assert main(["bench", "matmul", "--quick", "--output", str(tmp_path / "file")]) == 74
+    assert "choose another folder with --output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["index", "query", "x", "y", "--k", "0"]], ids=" ".join)
+def test_numbers_of_verbs_have_bounds(words, capsys):
+    assert main(words) == 2
+    assert "k is 0, and it has to be at least 1" in capsys.readouterr().err
 
 
 def test_a_long_command_can_still_be_pasted():

@@ -144,7 +144,8 @@ def served_by(case: Case, trained: Trained) -> Served:
     """What `deeplearn serve` makes of a run."""
     draw = case.recipe.draw and functools.partial(case.recipe.draw, trained)
     apply = functools.partial(case.recipe.apply, trained)
-    return Served(name=case.name, about="", apply=apply, draw=draw, token=TOKEN, limit=2**24)
+    texts = case.recipe.TAKES_TEXTS
+    return Served(name=case.name, about="", apply=apply, draw=draw, token=TOKEN, limit=2**24, texts=texts)
 
 
 PICTURED = {"detection": 3, "restoration": 3, "neurons": 1, "synthesis": 6}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from trying import TOKEN, ask, listening, predict
 
+from deeplearn.cli import main
 from deeplearn.errors import DataError, UsageError
 from deeplearn.serve import MOST, Served, _safe, answer
 
@@ -29,7 +30,7 @@ def lengths(inputs: list[str]) -> list[dict]:
     return rows
 
 
-SERVED = Served(name="<b>lengths</b>", about="Lengths.", apply=lengths, token=TOKEN, limit=5000)
+SERVED = Served(name="<b>lengths</b>", about="Lengths.", apply=lengths, token=TOKEN, limit=5000, texts=True)
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,22 @@ def test_the_page_needs_the_token_and_lets_nothing_else_run(address):
     assert ask(address, "OPTIONS", "/predict", headers={"Origin": "http://evil.example"})[0].status == 501
 
 
+def test_a_model_of_files_has_no_field_for_texts_and_refuses_them(address):
+    assert 'id="texts"' in ask(address, "GET", f"/?token={TOKEN}")[1]
+    with listening(replace(SERVED, name="digits", texts=False)) as own:
+        assert 'id="texts"' not in ask(own, "GET", f"/?token={TOKEN}")[1]
+        code, found = predict(own, {"texts": ["hello"]})
+        assert code == 422 and found["error"] == "digits takes files, not texts such as 'hello'; send the file itself."
+        assert predict(own, {"files": {"x.png": ""}})[0] == 200
+
+
+@pytest.mark.parametrize("words", [["--port", "99999"], ["--port", "-1"], ["--limit", "-1"], ["--limit", "0"]])
+def test_a_port_or_limit_that_cannot_be_is_refused(words, capsys):
+    assert main(["serve", "runs/none", *words]) == 2
+    said = capsys.readouterr().err
+    assert f"{words[0][2:]} is {words[1]}" in said and "at least" in said
+
+
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer other"}, {"Origin": "http://evil.example"}])
 def test_a_post_without_the_token_is_refused(address, headers):
     assert ask(address, "POST", "/predict", '{"texts": ["a"]}', headers)[0].status == 403
@@ -190,3 +207,13 @@ def test_the_page_shows_rows_and_pictures_in_a_browser(address, browser, tmp_pat
     browser.locator("#pictures figure").nth(1).wait_for(timeout=10_000)
     assert browser.inner_text("#said") == "2 rows"
     assert "my digit.png" in browser.inner_text("#rows") and "my_digit.boxes.png" in browser.inner_text("#pictures")
+
+
+def test_the_page_without_a_field_for_texts_works_in_a_browser(browser, tmp_path):
+    (tmp_path / "digit.png").write_bytes(b"12345")
+    with listening(replace(SERVED, texts=False)) as own:
+        browser.goto(f"http://{own[0]}:{own[1]}/?token={TOKEN}")
+        browser.set_input_files("#files", tmp_path / "digit.png")
+        browser.click("#go")
+        browser.locator("#pictures figure").first.wait_for(timeout=10_000)
+        assert browser.inner_text("#said") == "1 row"

@@ -49,6 +49,7 @@ def sliding(data: Scenes, most: int) -> list[Found]:
         own = detected(detector, image, most)
         found.append(own._replace(box=own.box / zoom))
         progress(f"HOG + SVM: {len(found)} of {len(zooms)} pictures looked through")
+    progress("")
     return found
 
 

@@ -4,6 +4,7 @@ Bergstra & Bengio, "Random search for hyper-parameter optimization" (2012). A ne
 it is measured beside should not have been looked at for a minute only.
 """
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -81,6 +82,7 @@ def search(
             losses.append(float(loss(setting)))
             spent = f"{time.process_time() - began:.0f} of {seconds:.0f} s"
             progress(f"{name}: {len(losses)} of {settings} settings, {spent}")
+    progress("")
     best, spent = int(np.nanargmin(losses)), time.process_time() - began
     short = f" of {settings}, for want of time" if len(losses) < settings else ""
     short += f" ({effort:.0%} of the usual effort, for a try of few steps)" if effort < 1 else ""
@@ -91,14 +93,16 @@ def search(
 
 
 def progress(message: str) -> None:
-    """A line on the terminal that the next one replaces."""
+    """A line on the terminal that the next one replaces, cut where the terminal is narrow; an empty one wipes it."""
     if sys.stderr.isatty():
-        print(f"{message:79}", end="\r", file=sys.stderr, flush=True)
+        width = shutil.get_terminal_size().columns - 1  # Some terminals break a full line.
+        print(f"{message[:width]:{width}}", end="\r", file=sys.stderr, flush=True)
 
 
 def drawn(name: str, size: int, most: int, what: str = "rows") -> Int[np.ndarray, "M"]:
     """Numbers of the rows that a competitor learns from, in random order: all, or at most so many, which is said."""
     if most < size:
+        progress("")
         note(f"{name}: learns from {most:,} of {size:,} {what}, drawn at random; all would take it too long")
     progress(f"{name}: learns from {min(most, size):,} {what} in the setting that was found")
     return np.random.default_rng(0).permutation(size)[:most]

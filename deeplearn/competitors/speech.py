@@ -87,6 +87,7 @@ def transcripts(sounds: Sequence[Int[np.ndarray, "_"]], rate: int, *, closed: bo
         decoder.end_utt()
         heard.append(decoder.hyp().hypstr if decoder.hyp() else "")
         progress(f"pocketsphinx: {len(heard)} of {known} recordings")
+    progress("")
     return heard
 
 

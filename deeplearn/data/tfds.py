@@ -189,17 +189,22 @@ def crops(name: str, split: str, *, batch: int, size: int = 224, train: bool, se
     return Records(records=records, batch=batch, transform=transform, seed=seed, **title)
 
 
-def listing() -> str:
-    """One line a data set: its name and the prepared version, or the command that prepares it."""
+def listing(width: int | None = None) -> str:
+    """A line a data set: its prepared version, or the command that makes it, below the name where `width` is small."""
+
+    def fitting(line: str, more: str) -> str:
+        whole = f"{line} {more}"
+        return whole if width is None or len(whole) < width else f"{line}\n    {more}"
+
     known = [*WITHOUT_TENSORFLOW, "imagenet2012"]
     found = {}
     for path in sorted([*home().glob("*/*/dataset_info.json"), *home().glob("*/*/*/dataset_info.json")]):
         folder = path.relative_to(home()).parent
         found.setdefault(folder.parent.as_posix(), []).append(folder.name)
-    lines = [f"Prepared data sets in {home()}:"]
+    lines = [fitting("Prepared data sets in", f"{home()}:")]
     for name in [*known, *sorted(found.keys() - set(known))]:
-        state = ", ".join(found.get(name, ())) or f"not prepared; run: deeplearn data prepare {name}"
-        lines.append(f"  {name:27} {state}")
+        missing = (f"  {name:27} not prepared; run:", f"deeplearn data prepare {name}")
+        lines.append(fitting(f"  {name:27}", ", ".join(found[name])) if name in found else fitting(*missing))
     return "\n".join(lines)
 
 

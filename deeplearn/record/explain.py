@@ -46,7 +46,7 @@ def page(run: str, pictures: Sequence[Shown], out: Path) -> Path:
         for one in pictures
     ]
     text = engine().get_template("explain.html.jinja").render(run=plain(run, LONGEST), pictures=shown)
-    write_text(Path(out), text)
+    write_text(Path(out), text, "--output")
     return Path(out)
 
 

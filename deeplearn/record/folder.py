@@ -31,7 +31,7 @@ import numpy as np
 
 from deeplearn import files
 from deeplearn.config import changed, to_json
-from deeplearn.errors import ConfigError, StorageError, UsageError
+from deeplearn.errors import ConfigError, UsageError
 from deeplearn.lock import LOCK
 from deeplearn.plain import finite, plain
 from deeplearn.record.environment import after, diff_patch, environment
@@ -192,8 +192,15 @@ def write_result(folder: Path, result: Result) -> None:
     write_text(folder / "result.json", json.dumps(values, indent=1) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a crash leaves either the old or the new one; StorageError where the disk refuses."""
+def write_text(path: Path, text: str, knob: str = "--workdir") -> None:
+    """Write a file so that a crash leaves either the old or the new one.
+
+    Args:
+        knob: names another place for the file.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
     partial = path.with_name(path.name + PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -205,9 +212,7 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise StorageError(
-            f"cannot write {path} ({error.strerror}); free some space or choose another folder with --workdir."
-        ) from error
+        raise files.unwritable(path, error, knob) from error
 
 
 def _check_free(folder: Path, experiment: str, source: str | None) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from deeplearn.errors import StorageError
+from deeplearn import files
 from deeplearn.record.folder import write_text
 from deeplearn.record.sinks import Name, Sink, sink
 
@@ -20,6 +20,8 @@ REFRESH = 0.25
 """Seconds between redraws of the progress bar; the loop draws it, so that no thread competes with the training."""
 WINDOW = 3.0
 """Seconds over which the speed is measured: steps end in groups, so single lines are milliseconds or seconds apart."""
+BAR = 8
+"""Characters of the line that the count and the speed leave to a bar that can be seen, and what stands between."""
 SYNC = 5.0
 """Seconds between syncs of the event file: tensorboardX waits for the disk each time, which takes milliseconds."""
 
@@ -164,9 +166,7 @@ def _refusals(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"cannot write {path} ({error.strerror}); free some space or choose another folder with --workdir."
-        ) from error
+        raise files.unwritable(path, error) from error
 
 
 class _Console:
@@ -196,27 +196,35 @@ class _Console:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         if self._quiet:
             return
-        speed = self._speed(step)
+        count = f"{self._total}/{self._total}"
+        speed = self._speed(step, math.inf if self._bar is None else self._bar.console.width - len(count) - BAR)
         if self._bar is None:
-            self.say(" | ".join([f"step {step}/{self._total} {described(values)}", *speed]))
+            self.say(f"step {step}/{self._total} {described(values)}" + (f" | {speed}" if speed else ""))
             return
         if any(not name.startswith("train/") for name in values):  # Evaluations stay on the screen above the bar.
             self.say(f"step {step}/{self._total} {described(values)}")
         else:
-            self._bar.update(self._bar.task_ids[0], completed=step, text=" | ".join([described(values), *speed]))
+            self._bar.update(
+                self._bar.task_ids[0], completed=step, speed=speed and f"{speed} |", text=described(values)
+            )
 
-    def _speed(self, step: int) -> list[str]:
-        """Rate of the last seconds, and the time left at the average rate; empty before there is one."""
+    def _speed(self, step: int, room: float) -> str:
+        """Rate of the last seconds, and the time left at the average rate; empty before there is one.
+
+        Args:
+            room: characters; examples a second are left out where they are too many.
+        """
         now = time.monotonic()
         if self._first is None or step <= self._marks[-1][0]:
-            return []
+            return ""
         self._marks.append((step, now))
         while len(self._marks) > 2 and now - self._marks[1][1] > WINDOW:
             self._marks.popleft()
         rate = (step - self._marks[0][0]) / max(now - self._marks[0][1], 1e-9)
         left = (self._total - step) * (now - self._first[1]) / (step - self._first[0])
-        examples = [f"{_short(rate * self._batch)} examples/s"] if self._batch else []
-        return [", ".join([f"{_short(rate)} steps/s", *examples]), f"{_clock(left)} left"]
+        steps, rest = f"{_short(rate)} steps/s", f"{_clock(left)} left"
+        whole = f"{steps}, {_short(rate * self._batch)} examples/s | {rest}"
+        return whole if self._batch and len(whole) <= room else f"{steps} | {rest}"
 
     def say(self, message: str) -> None:
         if self._bar is not None:
@@ -232,14 +240,23 @@ class _Console:
 def _bar(total_steps: int, start_step: int) -> Any:
     """rich's progress bar on a terminal that can redraw a line, else None."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.table import Column
+    from rich.text import Text
+
+    class Metrics(ProgressColumn):
+        """Cut where the line is too long: its column may shrink, as the bar's may, and its text is not wrapped."""
+
+        def render(self, task: Task) -> Text:
+            return Text(task.fields["text"], no_wrap=True, overflow="ellipsis")
 
     console = Console(stderr=True)
     if not console.is_terminal or console.is_dumb_terminal:
         return None
-    columns = [MofNCompleteColumn(), BarColumn(bar_width=24), TextColumn("{task.fields[text]}", markup=False)]
-    bar = Progress(*columns, console=console, auto_refresh=False)
-    bar.add_task("", total=total_steps, completed=start_step, text="compiling")
+    count = MofNCompleteColumn(table_column=Column(no_wrap=True))
+    speed = TextColumn("{task.fields[speed]}", markup=False)  # not wrapped either, so both stay whole
+    bar = Progress(count, BarColumn(bar_width=24), speed, Metrics(), console=console, auto_refresh=False)
+    bar.add_task("", total=total_steps, completed=start_step, speed="", text="compiling")
     bar.start()
     bar.refresh()
     return bar

@@ -50,7 +50,7 @@ def page(runs: Sequence[Record], out: Path) -> Path:
         sections = _sections(runs)
     problems = [(run.folder, problem) for run in runs for problem in run.problems] + refused + list(_strangers(runs))
     text = engine().get_template("report.html.jinja").render(sections=sections, problems=problems)
-    write_text(Path(out), text)
+    write_text(Path(out), text, "--output")
     return Path(out)
 
 

@@ -2,9 +2,10 @@
 
 import difflib
 import sys
+import tempfile
 from pathlib import Path
 
-from deeplearn import catalog
+from deeplearn import catalog, files
 from deeplearn.errors import UsageError
 from deeplearn.flags import before_jax, parse, wrapped
 
@@ -27,8 +28,20 @@ def main(words: list[str]) -> None:
     before_jax()
     module = import_module(f"{catalog.home('benchmarks')}.{words[0]}")
     config = parse(module.Config, words[1:], verb=f"bench {words[0]}", about=module.__doc__ or "")
+    if hasattr(config, "output"):
+        _refuse_unwritable(config.output)
     if code := module.main(config):
         sys.exit(code)
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    """Before anything is measured: StorageError where the results could not be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise files.unwritable(folder, error, "--output") from error
 
 
 def names() -> list[str]:

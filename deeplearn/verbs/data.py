@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from deeplearn.errors import UsageError
-from deeplearn.flags import parse
+from deeplearn.flags import parse, screen_width
 
 
 def main(words: list[str]) -> None:
@@ -23,7 +23,7 @@ def main(words: list[str]) -> None:
     from deeplearn.data import tfds
 
     if form.action == "list":
-        print(tfds.listing())
+        print(tfds.listing(screen_width()))
     elif form.name is None:
         raise UsageError("deeplearn data prepare needs a name; deeplearn data list shows them.")
     else:

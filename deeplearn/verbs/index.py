@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from deeplearn.errors import UsageError
-from deeplearn.flags import before_jax, parse
+from deeplearn.flags import before_jax, bounded, parse
+from deeplearn.knobs import Count
 
 
 def main(words: list[str]) -> None:
@@ -21,7 +22,7 @@ def main(words: list[str]) -> None:
         """build: a run of retrieval whose codes to use; by default a network that needs no training."""
         output: Path | None = None
         """build: the new index (FOLDER.index by default). query: a .csv, .json or .jsonl file instead of a table."""
-        k: int = 8
+        k: Count = 8
         """query: answers for each picture."""
         sheet: Path | None = None
         """query: draw every picture and its answers into this .svg or .png file."""
@@ -29,6 +30,7 @@ def main(words: list[str]) -> None:
         """Run the experiment's file that lies in the model's folder; needed where it does not come with this code."""
 
     form = parse(Index, words, verb="index", about="Find the pictures of a collection that are like a given one.")
+    bounded(form)
     if len(form.inputs) < (1 if form.action == "build" else 2):
         raise UsageError("give pictures or folders of them; for add and query the index comes first.")
     before_jax()

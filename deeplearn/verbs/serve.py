@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from deeplearn.errors import UsageError, note
-from deeplearn.flags import before_jax, parse
+from deeplearn.flags import before_jax, bounded, parse
+from deeplearn.knobs import Count, Range
 
 
 def main(words: list[str]) -> None:
@@ -22,14 +23,15 @@ def main(words: list[str]) -> None:
         """Run folder, such as runs/latest."""
         host: str = "127.0.0.1"
         """Where to listen; by default nobody outside this machine can connect. The connection is not encrypted."""
-        port: int = 8000
+        port: Annotated[int, Range(low=0, high=65535)] = 8000
         """0 takes a free one."""
-        limit: int = 32_000_000
+        limit: Count = 32_000_000
         """Most bytes of a request; a file takes a third more than its size."""
         trust: bool = False
         """Run the experiment's file that lies in the folder; needed where it does not come with this code."""
 
     form = parse(Serve, words, verb="serve", about="A page in the browser, and a JSON address, to try a model.")
+    bounded(form)
     before_jax()
     from deeplearn import trained
     from deeplearn.serve import Served, server
@@ -44,6 +46,7 @@ def main(words: list[str]) -> None:
         apply=partial(recipe.apply, model),
         token=secrets.token_urlsafe(16),
         limit=form.limit,
+        texts=recipe.TAKES_TEXTS,
         draw=recipe.draw and partial(recipe.draw, model),
     )
     if form.host not in ("127.0.0.1", "localhost", "::1"):

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from deeplearn.competitors.search import Space, between, drawn, effort, search, whole
+from deeplearn.competitors.search import Space, between, drawn, effort, progress, search, whole
 
 SPACE = Space({"x": 5.0}, lambda rng: {"x": between(rng, 0.1, 10)})
 
@@ -61,3 +61,15 @@ def test_rows_that_are_left_out_are_said(capsys):
     assert sorted(drawn("trees", 10, 40)) == list(range(10)) and not capsys.readouterr().err
     assert len(set(drawn("trees", 1000, 40))) == 40
     assert "trees: learns from 40 of 1,000 rows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", [30, 60, 120])
+def test_progress_fits_the_terminal_and_leaves_a_clean_line(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    progress("HOG + SVM: 17 of 100 pictures looked through")
+    assert capsys.readouterr().err == f"{'HOG + SVM: 17 of 100 pictures looked through'[: columns - 1]:{columns - 1}}\r"
+    search("curve", SPACE, lambda setting: setting["x"], settings=2)
+    *shown, last = capsys.readouterr().err.split("\r")
+    assert {len(line) for line in shown} == {columns - 1} and not shown[-1].strip()
+    assert last.startswith("curve: the best of 2 settings")

@@ -165,6 +165,15 @@ def test_listing_tells_prepared_from_missing(home):
     assert any(line.endswith("run: deeplearn data prepare imagenet2012") for line in lines)
 
 
+@pytest.mark.parametrize("width", [60, 80])
+def test_listing_fits_the_screen_with_paths_and_commands_whole(home, width):
+    write()
+    whole, narrow = data.listing(), data.listing(width)
+    assert narrow.split() == whole.split() and f"{home}:" in narrow.split()
+    assert all(len(line) < width for line in narrow.splitlines() if str(home) not in line)
+    assert "    deeplearn data prepare ted_hrlr_translate/ru_to_en" in narrow.splitlines()
+
+
 def test_unknown_split_names_the_known_ones(home):
     write()
     with pytest.raises(DataError, match="tiny has no split 'dev'; it has train, test"):

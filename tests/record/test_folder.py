@@ -10,8 +10,10 @@ from runs import Config, make_run
 
 from deeplearn.config import from_json, to_json
 from deeplearn.errors import ConfigError, StorageError, UsageError
+from deeplearn.lock import locked
 from deeplearn.record.folder import Result, _rest, open_run, write_result, write_text
 from deeplearn.record.reading import find_runs, load_run
+from deeplearn.record.report import page
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +78,19 @@ def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"file.*--workdir"):
         open_run(tmp_path / "file" / "run", Config(), "x")
+
+
+def test_a_refusal_names_a_knob_that_there_is(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"report\.html .*another folder with --output\.$"):
+        page([], tmp_path / "file" / "report.html")
+    open_run(tmp_path / "run", Config(), "x")
+    (tmp_path / "run" / "lock").mkdir()  # Cannot be opened as a file.
+    with (
+        pytest.raises(StorageError, match="copy the run to another folder and resume it there"),
+        locked(tmp_path / "run"),
+    ):
+        pass
 
 
 def test_write_text_keeps_the_old_file_when_the_disk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 import builtins
 import json
 import math
+import re
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -130,6 +131,21 @@ def test_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert "20/20" in err
     assert "train loss 0.5" in err
     assert "test accuracy 0.75" in err
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_the_line_of_a_bar_keeps_count_rate_and_time_whole(tmp_path: Path, monkeypatch, capsys, columns: int) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with log_to(tmp_path, 2000) as log:
+        log.start(0, batch=128)
+        log.progress(1)
+        log.write(200, {"train/loss": 0.5, "train/accuracy": 0.25, "train/gradient norm": 1.0, "train/rate": 1e-3})
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    last = drawn.replace("\r", "\n").rstrip().splitlines()[-1]
+    assert re.match(r" *200/2000 .*[\d.]+[kMG]? steps/s.* \| \d+:\d\d left \|", last)
+    assert len(last) <= columns and ("train" in last) == (columns >= 80)
 
 
 def test_values_are_grouped_by_split() -> None:
