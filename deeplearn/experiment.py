@@ -128,8 +128,8 @@ class Recipe:
     """(`trained.Trained`, inputs, path) -> the predictions as a drawing in characters; as a picture at a given path."""
     figures: Callable[[Any, Path], None] | None = None
     """(`trained.Trained`, run folder): draws into folder/figures."""
-    TAKES_TEXTS: bool = False
-    """Inputs of `apply` may be texts, and not names of files alone: `deeplearn serve` has a field for them then."""
+    TAKES_FILES: bool = False
+    """Inputs of `apply` are names of files alone: `deeplearn serve` then has no field for texts."""
     PRESETS: Mapping[str, Run] = field(default_factory=dict)
     """Name -> config, for --preset."""
     EXPECTED: Mapping[str, tuple[float, float]] = field(default_factory=dict)

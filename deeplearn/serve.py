@@ -54,7 +54,7 @@ class Served:
     limit: int
     """Most bytes of a request."""
     texts: bool
-    """Whether inputs may be texts, as the recipe's `TAKES_TEXTS` says; else they are files."""
+    """Whether inputs may be texts; else they are files, as the recipe's `TAKES_FILES` says."""
     draw: Draw | None = None
     """Where the experiment has a picture of what it predicts: (inputs, path of the picture)."""
 

@@ -251,6 +251,7 @@ def figures(trained: Trained, folder: Path) -> None:
         pictures[name](trained.asset(name), folder / "figures")
 
 
+TAKES_FILES = True
 PRESETS = {
     "haxby": Config(),
     "images92": Config(data=Data(name="images92")),

@@ -191,6 +191,7 @@ PHOTOS = Config(
     optimizer=Optimizer(rate=1e-3, decay=0.01, warmup=10),
 )
 IMAGENET = images.Data(name="imagenet2012")
+TAKES_FILES = True
 PRESETS = {
     "digits": Config(),
     "photos": PHOTOS,

@@ -301,6 +301,7 @@ DIGITS = Config(
     optimizer=Optimizer(rate=2e-3, decay=1e-3),
 )
 IDEC = Config(method="idec", hidden=(64, 64), steps=1000, augment=Augment(noise=0.1), optimizer=Optimizer(rate=1e-3))
+TAKES_FILES = True
 PRESETS = {
     "digits": DIGITS,
     "mnist5k": replace(DIGITS, data=Data(name="mnist5k"), channels=(32, 64), hidden=(256,)),

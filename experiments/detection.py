@@ -243,6 +243,7 @@ def marked(
     return np.asarray(picture) / 255, int((kinds > 0).sum())
 
 
+TAKES_FILES = True
 PRESETS = {
     "digits": Config(),
     "detr": Config(model="detr", optimizer=Optimizer(rate=1e-3, warmup=200, decay=1e-2, clip=1.0, average=0.998)),

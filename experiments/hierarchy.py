@@ -268,6 +268,7 @@ def figures(trained: Trained, folder: Path) -> None:
     curves(series, place / "depth.svg", x="depth, from the first to the last layer", y="accuracy", markers=True)
 
 
+TAKES_FILES = True
 PRESETS = {
     "efficientnet-lite0": Config(),
     "digits": Config(network=explain.OWN, pictures=16),  # five thousand of MNIST's

@@ -226,7 +226,6 @@ def figures(trained: Trained, folder: Path) -> None:
     curves(series, place / "7-loss.svg", x="step", y=f"cross-entropy, mean of {trained.config.attempts} nets")
 
 
-TAKES_TEXTS = True
 EXPECTED = {
     "logic/verified": (272, 0),
     "perceptron/violations": (0, 0),

@@ -308,6 +308,7 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
     }
 
 
+TAKES_FILES = True
 PRESETS = {
     "hotels": Config(),
     "hotels-random": Config(data=Data(honest=False)),

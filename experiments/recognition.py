@@ -273,6 +273,7 @@ def figures(trained: Trained, folder: Path) -> None:
     spectrograms(pictures, mel.hop / mel.rate, folder / "figures" / "heard.svg", title="What was heard, and when")
 
 
+TAKES_FILES = True
 PRESETS = {
     "mixed": Config(data=Data(name="mixed")),
     # For folders of single words (--data.path): short recordings, whose only context is the word.

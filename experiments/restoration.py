@@ -275,6 +275,7 @@ def figures(trained: Trained, folder: Path) -> None:
         curves(series, folder / "figures" / "noise.svg", x="deviation of the noise in 255ths", y="PSNR in dB")
 
 
+TAKES_FILES = True
 PRESETS = {
     "denoise": Config(),
     "superresolve": Config(data=Data(damage="superresolve")),

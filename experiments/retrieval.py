@@ -190,6 +190,7 @@ def figures(trained: Trained, folder: Path) -> None:
     sheet(picture, folder / "figures" / "nearest.svg", captions=names, wrong=wrong.ravel().tolist())
 
 
+TAKES_FILES = True
 PRESETS = {
     "mnist5k": Config(),
     "unseen": Config(unseen=5, poses=8),

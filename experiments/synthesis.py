@@ -302,7 +302,6 @@ def figures(model: Trained, folder: Path) -> None:
         audio.write(folder / "figures" / f"{name}.wav", one.samples, mel.rate)
 
 
-TAKES_TEXTS = True
 PRESETS = {
     # Three voices that recognition does not learn from, with about as many recordings in all as of the one.
     "voices": Config(

@@ -273,7 +273,6 @@ def figures(trained: Trained, folder: Path) -> None:
     heatmap(weights, folder / "figures" / "attention.svg", columns=sides[0], rows=sides[1], title="Attention")
 
 
-TAKES_TEXTS = True
 PRESETS = {
     "gnmt": Config(
         model="gnmt",

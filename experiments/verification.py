@@ -291,6 +291,7 @@ def figures(trained: Trained, folder: Path) -> None:
         images(people.images.image[shown] / 255, folder / "figures" / f"hardest_{name}.svg", captions=captions)
 
 
+TAKES_FILES = True
 PRESETS = {
     "orl": Config(),
     "network": Config(parts=("network",)),

@@ -207,6 +207,7 @@ def figures(model: Trained, folder: Path) -> None:
     spectrograms(rows, mel.hop / mel.rate, folder / "figures" / "copies.svg", title="One sentence, and its pitch")
 
 
+TAKES_FILES = True
 PRESETS = {
     # With --init: as many steps as take as long as the default's, at a third of the rate.
     "adversarial": Config(

@@ -144,7 +144,7 @@ def served_by(case: Case, trained: Trained) -> Served:
     """What `deeplearn serve` makes of a run."""
     draw = case.recipe.draw and functools.partial(case.recipe.draw, trained)
     apply = functools.partial(case.recipe.apply, trained)
-    texts = case.recipe.TAKES_TEXTS
+    texts = not case.recipe.TAKES_FILES
     return Served(name=case.name, about="", apply=apply, draw=draw, token=TOKEN, limit=2**24, texts=texts)
 
 

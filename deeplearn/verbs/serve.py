@@ -46,7 +46,7 @@ def main(words: list[str]) -> None:
         apply=partial(recipe.apply, model),
         token=secrets.token_urlsafe(16),
         limit=form.limit,
-        texts=recipe.TAKES_TEXTS,
+        texts=not recipe.TAKES_FILES,
         draw=recipe.draw and partial(recipe.draw, model),
     )
     if form.host not in ("127.0.0.1", "localhost", "::1"):
