@@ -32,6 +32,8 @@ VARIABLES = re.compile(
 )
 EARLIER = "earlier"
 """In env.json: what was different at each start before the last."""
+UNTRACKED = 20
+"""New files in a checkout that are named."""
 # The extensions that decide which vector code XLA and BLAS choose, hence the last bits of a result on a CPU.
 VECTOR = re.compile(r"sse4_2|fma|f16c|avx\w*|amx\w*|asimd\w*|sve\w*|bf16|i8mm")
 
@@ -83,10 +85,23 @@ def cpu() -> dict[str, Any]:
 
 
 def git_state(code: Path | None = None) -> dict[str, Any] | None:
-    """Commit of the code and whether it was changed since; None where it is not a checkout."""
+    """Commit of the code and whether it was changed since, which `diff_patch` shows; None where it is not a checkout.
+
+    New files that are no code are in no patch: some are named under "untracked", where there are any.
+    """
     top = _checkout(code)
     commit = top and _git(top, "rev-parse", "HEAD")
-    return {"commit": commit.strip(), "dirty": bool(_git(top, "status", "--porcelain"))} if commit else None
+    if not commit:
+        return None
+    found = (_git(top, "status", "--porcelain", "-z", "--no-renames") or "").split("\0")
+    lines = [(line[:2], line[3:]) for line in found if line]
+    new = [name for state, name in lines if state == "??" or "A" in state]
+    modules = _git(top, "ls-files", "--others", "--exclude-standard", "--", "*.py")  # in new folders too
+    dirty = len(new) < len(lines) or bool(modules) or any(name.endswith(".py") for name in new)
+    others = [name for name in new if not name.endswith(".py")]
+    more = [f"and {len(others) - UNTRACKED} more"] if len(others) > UNTRACKED else []
+    untracked = {"untracked": others[:UNTRACKED] + more} if others else {}
+    return {"commit": commit.strip(), "dirty": dirty, **untracked}
 
 
 def diff_patch(code: Path | None = None) -> str:
@@ -165,3 +180,5 @@ def facts(stamp: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, ", ".join(f"{name} {value}" for name, value in flat(stamp[key]).items())
     if isinstance(git, dict):
         yield "commit", f"{git.get('commit')}{' with local changes (diff.patch)' if git.get('dirty') else ''}"
+        if isinstance(new := git.get("untracked"), list):
+            yield "files that the commit lacks", ", ".join(map(str, new))

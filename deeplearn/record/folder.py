@@ -121,8 +121,8 @@ def open_run(folder: Path | None, config: Any, experiment: str, source: bytes | 
     write_text(folder / CONFIG, json.dumps(head, indent=1) + "\n")
     write_text(folder / ENVIRONMENT, json.dumps(stamp, indent=1, default=str) + "\n")
     write_text(commands, f"{earlier}{_command()}\n")
-    if stamp["git"] and stamp["git"]["dirty"]:
-        write_text(folder / "diff.patch", diff_patch(code))
+    if stamp["git"] and stamp["git"]["dirty"] and (patch := diff_patch(code)):
+        write_text(folder / "diff.patch", patch)
     if root().absolute() in folder.absolute().parents:
         _point(root() / "latest", folder)
     return folder

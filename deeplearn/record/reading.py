@@ -49,16 +49,20 @@ def find_runs(places: Iterable[Path]) -> list[Path]:
     """Run folders among and below the given folders, oldest first, each once.
 
     Raises:
-        UsageError: a place does not exist or holds no run.
+        UsageError: a place does not exist, is no folder or holds no run.
     """
     found = []
     for place in places:
         inside = sorted(_runs_below(place), key=lambda run: run.name)
         if not inside:
-            what = "holds no run" if place.is_dir() else "does not exist"
+            what = "holds no run" if place.is_dir() else _no_folder(place)
             raise UsageError(f"{place} {what}; give a folder that `deeplearn train` printed, or runs/latest.")
         found += inside
     return list({path.resolve(): path for path in found}.values())
+
+
+def _no_folder(place: Path) -> str:
+    return "is a file, not a folder" if place.exists() else "does not exist"
 
 
 def _runs_below(place: Path, levels: int = 10) -> Iterator[Path]:
@@ -78,7 +82,8 @@ def load_run(folder: Path) -> Record:
         UsageError: there is no such folder.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} does not exist; give a folder that `deeplearn train` printed, or runs/latest.")
+        what = _no_folder(folder)
+        raise UsageError(f"{folder} {what}; give a folder that `deeplearn train` printed, or runs/latest.")
     problems: list[str] = []
     head = read_json(folder / CONFIG, problems)
     seeds = sorted(place for place in folder.glob("seed-*") if place.is_dir() and not place.is_symlink())[:SEEDS]

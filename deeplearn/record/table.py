@@ -58,9 +58,9 @@ def table(runs: Sequence[Record], format: Format = "github", width: int | None =
         style = {"github": "github", "latex": "latex_raw", "text": "simple", "html": "unsafehtml"}[format]
         aligned = ["left"] + ["right"] * (len(header) - 1)
         text = tabulate(cells, header, tablefmt=style, disable_numparse=True, colalign=aligned)
-        fits = _on_a_page if format == "html" else lambda text: width is None or _widest(text) <= width
+        fits = _on_a_page if format == "html" else lambda text: width is None or widest(text) <= width
         if format != "latex" and not fits(text):
-            text = _turned(header, cells, style, fits)
+            text = turned(header, cells, style, fits)
         if format == "latex":
             for rule in ("top", "mid", "bottom"):
                 text = text.replace(r"\hline", rf"\{rule}rule", 1)
@@ -76,7 +76,8 @@ def table(runs: Sequence[Record], format: Format = "github", width: int | None =
     return "\n\n".join(f"{title.format(name)}\n\n{text}" for name, text in parts)
 
 
-def _widest(text: str) -> int:
+def widest(text: str) -> int:
+    """Characters of the longest line."""
     return max(map(len, text.splitlines()))
 
 
@@ -85,8 +86,11 @@ def _on_a_page(text: str) -> bool:
     return text.partition("</tr>")[0].count("</th>") <= COLUMNS
 
 
-def _turned(header: Sequence[str], cells: Sequence[Sequence[str]], style: str, fits: Callable[[str], bool]) -> str:
-    """A table with a line for each metric, of as many models at a time as fit side by side; no number is cut."""
+def turned(header: Sequence[str], cells: Sequence[Sequence[str]], style: str, fits: Callable[[str], bool]) -> str:
+    """A table with a line for each metric, of as many models at a time as fit side by side; no number is cut.
+
+    A model is a line of cells and its name the first of them.
+    """
     from tabulate import tabulate
 
     def drawn(models: Sequence[Sequence[str]]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from deeplearn.flags import parse
+from deeplearn.flags import parse, screen_width
 
 
 def main(words: list[str]) -> None:
@@ -28,4 +28,4 @@ def main(words: list[str]) -> None:
     if form.format == "json":
         print(json.dumps(differences(first, second), indent=1))
     else:
-        print(compare(first, second))
+        print(compare(first, second, screen_width()))

@@ -116,6 +116,28 @@ def test_the_patch_leads_from_the_commit_to_the_code_that_ran(checkout: Path, tm
         assert (tmp_path / "copy" / name).read_text() == (checkout / name).read_text()
 
 
+def test_new_files_that_are_no_code_are_named_and_make_no_patch(checkout: Path) -> None:
+    mine = checkout / "mine.py"
+    (checkout / "report.html").write_text("a page\n")
+    (checkout / "noted.txt").write_text("a note\n")
+    git(checkout, "add", "noted.txt")
+    state = env.git_state(mine)
+    assert not state["dirty"] and sorted(state["untracked"]) == ["noted.txt", "report.html"]
+    assert env.diff_patch(mine) == ""
+    told = dict(env.facts({"git": state}))
+    assert "local changes" not in told["commit"] and "report.html" in told["files that the commit lacks"]
+    (checkout / "inner").mkdir()
+    (checkout / "inner" / "new.py").write_text("two = 2\n")
+    assert env.git_state(mine)["dirty"] and "+two = 2" in env.diff_patch(mine)
+
+
+def test_of_many_new_files_some_are_named(checkout: Path) -> None:
+    for number in range(env.UNTRACKED + 3):
+        (checkout / f"{number}.txt").touch()
+    named = env.git_state(checkout / "mine.py")["untracked"]
+    assert len(named) == env.UNTRACKED + 1 and named[-1] == "and 3 more"
+
+
 def test_outside_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))

@@ -201,3 +201,13 @@ def test_a_folder_in_which_another_training_renames_checkpoints_is_looked_at_all
 
     monkeypatch.setattr(os, "scandir", scandir)
     assert list(_rest(tmp_path)) == [str(tmp_path / "metrics.jsonl")]
+
+
+def test_no_empty_patch_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a binary that git cannot compare, say, or where git fails in between."""
+    stamp = {"git": {"commit": "0" * 40, "dirty": True}}
+    monkeypatch.setattr("deeplearn.record.folder.environment", lambda code: stamp)
+    for patch in ("", "+one"):
+        monkeypatch.setattr("deeplearn.record.folder.diff_patch", lambda code, patch=patch: patch)
+        folder = open_run(tmp_path / f"run{patch}", Config(), "classification")
+        assert (folder / "diff.patch").exists() == bool(patch)

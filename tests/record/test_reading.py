@@ -10,6 +10,7 @@ import pytest
 from runs import Config, make_run
 
 from benchmarks.hostile import spoil
+from deeplearn.errors import UsageError
 from deeplearn.record import report
 from deeplearn.record.compare import compare
 from deeplearn.record.reading import find_runs, load_run
@@ -145,3 +146,12 @@ def test_a_place_with_folders_nested_without_end_is_searched_in_no_time(good, tm
     inner.mkdir(parents=True)
     shutil.copytree(good, tmp_path / "place" / "run")
     assert find_runs([tmp_path / "place"]) == [tmp_path / "place" / "run"]
+
+
+@pytest.mark.parametrize("read", [load_run, lambda place: find_runs([place])])
+def test_a_file_in_the_place_of_a_folder_is_said_to_be_one(read, tmp_path):
+    (tmp_path / "table.csv").write_text("a,b\n")
+    with pytest.raises(UsageError, match=r"table\.csv is a file, not a folder; give a folder"):
+        read(tmp_path / "table.csv")
+    with pytest.raises(UsageError, match="nowhere does not exist"):
+        read(tmp_path / "nowhere")
