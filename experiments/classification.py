@@ -178,6 +178,7 @@ def figures(trained: Trained, folder: Path) -> None:
         folder / "figures" / "predictions.svg",
         captions=[f"{classes[found[i]]} {chances[i].max():.0%}{true}" for i, true in zip(order, truth, strict=True)],
         wrong=[bool(found[i] != label[i]) for i in order],
+        title="Held-out images, the class that was predicted and its probability; mistakes first",
     )
 
 

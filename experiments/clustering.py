@@ -269,7 +269,12 @@ def figures(trained: Trained, folder: Path) -> None:
         groups(clustering.flattened(code), labels, place / "map.svg", title="Codes by group (t-SNE)")
     names = [f"group {row['group']}: {row['size']}" for row in found["profiles"]]
     if fitted.scaling is None:
-        images(list(means.reshape(-1, *fitted.shape)), place / "profiles.svg", captions=names)
+        images(
+            list(means.reshape(-1, *fitted.shape)),
+            place / "profiles.svg",
+            captions=names,
+            title="Mean of each group, and its size",
+        )
     else:
         lines = {name: (list(fitted.scaling.columns), own) for name, own in zip(names, means, strict=True)}
         curves(lines, place / "profiles.svg", x="", y="standard deviations from the mean", markers=True)

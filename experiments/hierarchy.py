@@ -243,7 +243,12 @@ def figures(trained: Trained, folder: Path) -> None:
     shares = gabor.fit(gabor.monochrome(np.moveaxis(kernel, 0, -1))).share
     order = np.argsort(-shares, kind="stable")
     squares = [own / (2 * np.abs(own).max()) + 0.5 for own in kernel[order]]
-    sheet(squares, place / "filters.svg", captions=[f"{share:.2f}" for share in shares[order]], title="Gabor share")
+    sheet(
+        squares,
+        place / "filters.svg",
+        captions=[f"{share:.2f}" for share in shares[order]],
+        title="Filters of the first layer, by the share that a Gabor function explains",
+    )
     # Units of the last layer may be silent at the grey that drawing starts from, and would stay so.
     names, stored = explain.stages_of(network)[:-1], trained.asset("maps.npz")
     layers = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, config.depths).astype(int))]
@@ -258,11 +263,15 @@ def figures(trained: Trained, folder: Path) -> None:
         for unit, own in zip(units, best, strict=True):
             pictures += [own, *unit.parts]
             captions += [f"{layer.rpartition('/')[2].removesuffix('_norm')} {unit.number}", *[""] * len(unit.parts)]
-    sheet(pictures, place / "units.svg", captions=captions, columns=2 * (1 + EXEMPLARS))
+    title = "What units answer to most: drawn for them, then parts of photographs"
+    sheet(pictures, place / "units.svg", captions=captions, columns=2 * (1 + EXEMPLARS), title=title)
     grey = [np.round(np.clip(own, 0, 1) * 255).astype(np.uint8) for own in view[: len(stored[METHODS[0]])]]
     rows = [[own / 255, *(overlaid(stored[name][i], own) / 255 for name in METHODS)] for i, own in enumerate(grey)]
     heads = ["", *METHODS, *[""] * (len(rows) - 1) * (1 + len(METHODS))]
-    sheet([one for row in rows for one in row], place / "maps.svg", captions=heads, columns=1 + len(METHODS))
+    title = "What the answer depends on, by method"
+    sheet(
+        [one for row in rows for one in row], place / "maps.svg", captions=heads, columns=1 + len(METHODS), title=title
+    )
     told = {name: np.array(own) for name, own in trained.asset("depth.json").items() if name != "layers"}
     series = {name: (np.linspace(0, 1, len(own)), own) for name, own in told.items()}
     curves(series, place / "depth.svg", x="depth, from the first to the last layer", y="accuracy", markers=True)

@@ -194,7 +194,9 @@ def figures(trained: Trained, folder: Path) -> None:
     """Nets, their sizes and their moments, mistakes below their bound, exclusive or, and how the loss falls."""
     place = folder / "figures"
     network(
-        {formula: logic.drawing(logic.compiled(formula)) for formula in trained.config.formulas}, place / "1-nets.svg"
+        {formula: logic.drawing(logic.compiled(formula)) for formula in trained.config.formulas},
+        place / "1-nets.svg",
+        title="Nets of all-or-none units",
     )
     proofs, found, xor = (trained.asset(f"{name}.json") for name in ("functions", "perceptron", "xor"))
     sizes = {"smallest net": "fewest", "net of the normal form": "written"}
@@ -221,7 +223,7 @@ def figures(trained: Trained, folder: Path) -> None:
     grid = jnp.asarray(np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2))
     nets = {name: tuple(map(jnp.array, net)) for name, net in xor["nets"].items()}
     scores = {name: np.asarray(rules.activations(net, grid)[-1]).reshape(60, 60) for name, net in nets.items()}
-    planes(scores, CORNERS, XOR, place / "6-exclusive-or.svg", extent=(-1.5, 1.5, -1.5, 1.5))
+    planes(scores, CORNERS, XOR, place / "6-exclusive-or.svg", extent=(-1.5, 1.5, -1.5, 1.5), title="Exclusive or")
     series = {name: (xor["every"] * np.arange(len(own)), np.array(own)) for name, own in xor["loss"].items()}
     curves(series, place / "7-loss.svg", x="step", y=f"cross-entropy, mean of {trained.config.attempts} nets")
 

@@ -276,9 +276,15 @@ def figures(trained: Trained, folder: Path) -> None:
     shown = {name: np.array(values) for name, values in trained.asset("held_out.json").items()}
     weights = trained.asset("importance.json")
     ends = shown.get("low"), shown.get("high")
-    scatter(shown["price"], shown["true"], folder / "figures" / "prices.svg", low=ends[0], high=ends[1])
+    scatter(
+        shown["price"], shown["true"], folder / "figures" / "prices.svg", low=ends[0], high=ends[1], title="Tested rows"
+    )
     most = sorted(weights, key=weights.__getitem__, reverse=True)[:12]
-    bars({name: weights[name] for name in most}, folder / "figures" / "importance.svg", unit="rise of the error")
+    bars(
+        {name: weights[name] for name in most},
+        folder / "figures" / "importance.svg",
+        unit="rise of the mean absolute error when a column is shuffled",
+    )
     if "day" in shown:
         days, day = np.unique(shown["day"], return_inverse=True)
         names = [name for name in ("price", "low", "high") if name in shown]

@@ -262,7 +262,8 @@ def figures(trained: Trained, folder: Path) -> None:
         pictures += [*whole, 0.5 + 4 * (whole[1] - whole[2]), *(x[part, part] for x in whole)]
         captions += [f"{name}\n{before:.2f} dB", f"restored\n{after:.2f} dB", "original", "error, fourfold"]
         captions += ["a part", "restored", "original"]
-    sheet(pictures, folder / "figures" / "restored.png", captions=captions, columns=7)
+    title = "Test photographs before and after, and the peak signal-to-noise ratio of each in dB"
+    sheet(pictures, folder / "figures" / "restored.png", captions=captions, columns=7, title=title)
     strengths = np.linspace(config.weakest, config.strongest, 7 if config.data.damage == "denoise" else 0)
     lines: dict[str, list[float]] = {"restored": [], "noisy": []}
     for strength in strengths:

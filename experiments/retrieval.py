@@ -187,7 +187,8 @@ def figures(trained: Trained, folder: Path) -> None:
     wrong = test.label[rows] != test.label[queries, None]
     names = [test.classes[label] for label in test.label[rows].ravel()]
     picture = test.image[rows.ravel()].astype(np.float32) / 255
-    sheet(picture, folder / "figures" / "nearest.svg", captions=names, wrong=wrong.ravel().tolist())
+    title = "Test pictures (left), and the seven that are nearest to each"
+    sheet(picture, folder / "figures" / "nearest.svg", captions=names, wrong=wrong.ravel().tolist(), title=title)
 
 
 TAKES_FILES = True

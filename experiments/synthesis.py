@@ -298,7 +298,7 @@ def figures(model: Trained, folder: Path) -> None:
     lesson, own = test.lessons[0], test.found[0]
     (said,) = say(model, [lesson.phonemes], [lesson.speaker])
     for name, one in (("natural", Said(own.bands, own.duration, lesson.sound / np.float32(32768))), ("spoken", said)):
-        picture(one, lesson.phonemes, mel, folder / "figures" / f"{name}.svg", lesson.text)
+        picture(one, lesson.phonemes, mel, folder / "figures" / f"{name}.svg", f"{name}: {lesson.text}")
         audio.write(folder / "figures" / f"{name}.wav", one.samples, mel.rate)
 
 

@@ -288,7 +288,10 @@ def figures(trained: Trained, folder: Path) -> None:
         shown = np.stack([pairs.first[rows], pairs.second[rows]], axis=1).ravel()
         names = [people.images.classes[person] for person in people.images.label[shown]]
         captions = [f"{who} {score:.2f}" for who, score in zip(names, pairs.score[rows].repeat(2), strict=True)]
-        images(people.images.image[shown] / 255, folder / "figures" / f"hardest_{name}.svg", captions=captions)
+        title = f"Pairs of {'the same person' if name == 'same' else 'different people'} that were hardest, and scores"
+        images(
+            people.images.image[shown] / 255, folder / "figures" / f"hardest_{name}.svg", captions=captions, title=title
+        )
 
 
 TAKES_FILES = True

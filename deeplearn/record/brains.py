@@ -13,13 +13,13 @@ def decoded(found: Mapping[str, Any], place: Path) -> None:
     """Distances of conditions, by rank, and where in its slices each subject's conditions are told apart."""
     for own in found["subjects"]:
         ranks, names, who = np.array(own["ranks"]), own["names"], f"-{own['subject']}" if own["subject"] else ""
-        title = "crossnobis distances, by rank\nthe bluer, the less alike"
+        of = f", subject {own['subject']}" if own["subject"] else ""
+        title = f"crossnobis distances, by rank{of}\nthe bluer, the less alike"
         heatmap(ranks / ranks.max(), place / f"distances{who}.svg", rows=names, columns=names, title=title)
         if "slices" in own:
             low, high = own["range"]
-            title = (
-                f"searchlight: accuracy of voxels and their neighbours,\n{low:.2f} (dark grey) to {high:.2f} (white)"
-            )
+            shades = f"{low:.2f} (dark grey) to {high:.2f} (white)"
+            title = f"searchlight{of}: accuracy of voxels and their neighbours,\n{shades}"
             pictures = [np.array(picture) for picture in own["slices"]]
             images(pictures, place / f"searchlight{who}.svg", columns=1, inches=4.0, title=title)
 

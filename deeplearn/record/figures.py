@@ -272,14 +272,25 @@ def canvas(path: Path | None, width: float, height: float) -> Iterator[tuple[Any
         FigureCanvasSVG(figure)
         result: list[str] = []
         yield figure, result
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", dpi=150, transparent=True, metadata={"Date": None, "Creator": None})
+        buffer, title = io.StringIO(), {"Title": words} if (words := _title(figure)) else {}
+        metadata = {"Date": None, "Creator": None, **title}
+        figure.savefig(buffer, format="svg", dpi=150, transparent=True, metadata=metadata)
         if path is not None and path.suffix == ".png":
             path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=150, facecolor="white")
+            figure.savefig(path, dpi=150, facecolor="white", metadata=title)
     result.append(_themed(buffer.getvalue()))
     if path is not None and path.suffix != ".png":
         write_text(Path(path), result[0])
+
+
+def _title(figure: Any) -> str:
+    """What a picture shows, in one line, for its caption and for readers that hear it: its title and its axes."""
+    title, axes = figure.get_suptitle(), figure.axes[0] if len(figure.axes) == 1 else None
+    if axes is None:
+        return " ".join(title.split())
+    labels = [label for label in (axes.get_ylabel(), axes.get_xlabel()) if label]
+    parts = [part for part in (title or axes.get_title(), " over ".join(labels)) if part]
+    return " ".join(": ".join(parts).split())
 
 
 def _themed(svg: str) -> str:

@@ -15,7 +15,7 @@ Synapses = Sequence[tuple[str, str, bool]]
 """From, to, and whether it inhibits."""
 
 
-def network(nets: Mapping[str, tuple[Layers, Synapses]], path: Path | None = None) -> str:
+def network(nets: Mapping[str, tuple[Layers, Synapses]], path: Path | None = None, *, title: str = "") -> str:
     """Nets below each other, each with its name: units in circles, what they need to fire, and synapses between them.
 
     A line ends in a dot where it excites and in a ring where it inhibits, as in McCulloch and Pitts' drawings.
@@ -29,6 +29,8 @@ def network(nets: Mapping[str, tuple[Layers, Synapses]], path: Path | None = Non
             axes.set(xlim=(-0.5, 1.6 * longest - 1.1), ylim=(-height / 2 - 0.1, height / 2 + 0.1), aspect="equal")
             dress(axes, "", "", name)
             axes.axis("off")
+        if title:
+            figure.suptitle(title, fontsize=10, color=INK)
     return svg[0]
 
 

@@ -20,6 +20,7 @@ from deeplearn.record.folder import write_text
 from deeplearn.record.reading import UNSHOWN, Record
 from deeplearn.record.statistics import Interval
 from deeplearn.record.table import System, by_experiment, decimals, rows, shown, systems, table
+from deeplearn.record.words import measure, titled, words
 
 LARGEST_FIGURE = 8_000_000
 """Bytes of a picture file; a larger one would make the page slow to open, so it is named instead, like a link."""
@@ -209,14 +210,17 @@ def _curves(joined: Sequence[System]) -> Iterator[str]:
         for system in joined:
             line = _line(system.runs, name)
             if metric not in ("step", "seconds") and len(line[0]) > 1:
-                picture, label = (metric, name) if len(joined) == 1 else (name, system.label)
+                split = name.rpartition("/")[0]
+                picture, label = (metric, split or metric) if len(joined) == 1 else (name, system.label)
                 pictures.setdefault(picture, {})[label] = line
     for name, series in list(pictures.items())[:PICTURES]:
         values = [value for line in series.values() for value in line[1]]
         if min(values) < max(values):  # A constant, such as no skipped step, needs no picture.
             wide = 0 < 100 * min(values) < max(values)  # A linear axis would hide the end of the curve.
-            title = next(iter(series)) if len(joined) == len(series) == 1 else name
-            yield figures.curves(series, title=title, log_y=wide)
+            split, _, metric = name.rpartition("/")
+            split = next(iter(series)) if len(joined) == len(series) == 1 else split
+            title = f"{words(metric)}, {split}" if split not in ("", metric) else words(metric)
+            yield figures.curves(series, title=title, x="steps", y=measure(metric), log_y=wide)
 
 
 def _line(runs: Sequence[Record], name: str) -> tuple[Sequence[float], ...]:
@@ -257,4 +261,5 @@ def _picture(path: Path) -> tuple[str, str | None, bool]:
     # A sound stands below the picture of its name, as wide as that.
     wide = path.suffix == ".wav" or (box is not None and float(box[1]) > COLUMN)
     # As an image, an SVG from a run folder can neither run scripts nor load anything.
+    caption = titled(data, path.suffix) or caption
     return caption, f"data:{TYPES[path.suffix]};base64,{base64.b64encode(data).decode()}", wide

@@ -293,7 +293,9 @@ def _cells(rows: Sequence[Row], format: Format) -> tuple[list[str], list[list[st
         if many > 1:
             line.append(str(max(len(v.values) for v in row.metrics.values())) if row.runs else "")
         line += [f"{getattr(row, name):,.0f}" if getattr(row, name) else "" for name in extra]
-    return [_escaped(name, format) for name in header], body
+    header = [_escaped(name, format) for name in header]
+    # A sheet of paper is too narrow for long names, which break at their seams alone.
+    return [re.sub("[/_]", r"\g<0><wbr>", name) if format == "html" else name for name in header], body
 
 
 def _cell(value: Interval, places: int, best: bool, format: Format) -> str:

@@ -9,13 +9,14 @@ import pytest
 from runs import Config, make_run
 
 from deeplearn.cli import main
+from deeplearn.record.figures import curves
 from deeplearn.record.reading import load_run
 from deeplearn.record.report import page
 from deeplearn.record.results import results
 from deeplearn.record.statistics import interval
 from deeplearn.record.table import decimals, lower_is_better, rows, shown, table
 
-VOID = {"meta", "img", "br", "link", "hr", "input"}
+VOID = {"meta", "img", "br", "wbr", "link", "hr", "input"}
 
 
 class Page(HTMLParser):
@@ -319,7 +320,56 @@ def test_a_table_of_many_metrics_has_a_line_for_each(tmp_path: Path) -> None:
     stored = json.loads((folder / "result.json").read_text())
     stored["metrics"] |= {f"test/m{i}": 0.1234 + i for i in range(12)}
     (folder / "result.json").write_text(json.dumps(stored))
-    lines = table([load_run(folder)], "html").split("</tr>")
+    lines = table([load_run(folder)], "html").replace("<wbr>", "").split("</tr>")
     assert lines[0].count("</th>") == 3  # metric, model, competitor
     assert sum("test/m" in line for line in lines) == 12
     assert "7.123<" in next(line for line in lines if "test/m7" in line)
+
+
+def test_names_on_paper_break_at_their_seams_alone(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", Config())
+    stored = json.loads((folder / "result.json").read_text())
+    stored["metrics"]["test/calibration_error"] = 0.1
+    (folder / "result.json").write_text(json.dumps(stored))
+    html = page([load_run(folder)], tmp_path / "page.html").read_text()
+    assert "test/<wbr>calibration_<wbr>error</th>" in html
+    assert "test/calibration_error" in Page(html).text
+    on_paper = html.partition("@media print")[2].partition("</style>")[0]
+    assert not re.search(r"th[^{}]*{[^}]*anywhere", on_paper)
+
+
+@pytest.mark.parametrize("count", [3, 30])
+def test_only_many_knobs_stand_in_columns_on_paper(count: int, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", Config())
+    head = json.loads((folder / "config.json").read_text())
+    head["config"] = {f"k{i}": i for i in range(count)}
+    (folder / "config.json").write_text(json.dumps(head))
+    html = page([load_run(folder)], tmp_path / "page.html").read_text()
+    assert ('class="wide knobs"' in html) == (count == 30)
+
+
+def test_curves_say_what_they_show_in_words(folders: list[Path], tmp_path: Path) -> None:
+    one = Page(page([load_run(folders[0])], tmp_path / "1.html").read_text()).text
+    assert "accuracy, valid" in one and "accuracy (0 to 1)" in one and "steps" in one.split()
+    several = Page(page([load_run(folder) for folder in folders[:4]], tmp_path / "2.html").read_text()).text
+    assert "loss, train" in several and "accuracy, valid" in several
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png"])
+def test_a_picture_is_captioned_by_what_it_shows(suffix: str, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", Config())
+    days = [1.0, 2.0]
+    curves({"a": (days, days)}, folder / "figures" / f"year{suffix}", x="day", y="price in €", title="Held-out <days>")
+    html = page([load_run(folder)], tmp_path / "page.html").read_text()
+    caption = "Held-out &lt;days&gt;: price in € over day"
+    assert f'alt="{caption}"' in html and f"<figcaption>{caption}</figcaption>" in html
+
+
+@pytest.mark.parametrize("title", [b"&#x1b;[2J&lt;script&gt;", b"\xff" * 5000, b"", b"a<b>c</b>"])
+def test_no_title_of_a_strangers_picture_does_harm(title: bytes, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", Config())
+    (folder / "figures").mkdir()
+    (folder / "figures" / "mine.svg").write_bytes(b"<svg><title>" + title + b"</title></svg>")
+    (folder / "figures" / "mine.png").write_bytes(b"\xff\xff\xff\xfftEXtTitle\0" + title)
+    html = page([load_run(folder)], tmp_path / "page.html").read_text()
+    assert "\x1b" not in html and "script" not in Page(html).tags and len(html) < 100_000
