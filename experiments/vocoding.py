@@ -4,6 +4,7 @@ Log-mel bands keep what is said and lose how the waves stand to one another. Gri
 Vocos (Siuzdak, 2024) has learnt them from recordings, and from critics (Kong et al., 2020; Jang et al., 2021) that
 learn at the same time to tell its sounds from recordings, with an optimizer of their own. Tested on sentences that were
 never heard, beside Griffin-Lim from the same bands.
+Expected: 3.1 dB of distortion where Griffin-Lim has 4.2, in ten minutes on one core.
     deeplearn train vocoding
     deeplearn train vocoding --preset adversarial --init runs/latest    # goes on with critics
     deeplearn train synthesis --vocoder runs/latest      # speaks through it
@@ -216,7 +217,7 @@ PRESETS = {
         optimizer=Optimizer(rate=1e-3, warmup=50, decay=1e-2, average=0.995),
     ),
 }
-EXPECTED = {}
+EXPECTED = {"test/mcd": (3.13, 0.4), "test/pitch_error": (0.22, 0.1)}
 SMOKE = {
     "data.sentences": 24,
     "data.phrases": 0,
