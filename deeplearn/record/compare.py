@@ -1,12 +1,12 @@
 """Two runs side by side: which knobs and surroundings differ, and by how much the metrics do."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from deeplearn.config import difference
-from deeplearn.flags import wrapped
 from deeplearn.plain import finite, plain
 from deeplearn.record.environment import EARLIER
 from deeplearn.record.reading import Record, read_json
@@ -30,11 +30,18 @@ def compare(a: Record, b: Record, width: int | None = None) -> str:
     parts += [f"{name}: {problem}" for name, run in (("A", a), ("B", b)) for problem in run.problems]
     if odd := other_data(a, b):
         parts.append(f"Not the same data ({odd}): the difference of the metrics says nothing about the models.")
-    parts = [part if width is None else wrapped(part, width) for part in parts]
+    parts = [part if width is None else _wrapped(part, width) for part in parts]
     parts.append(_differences("knob", a.config, b.config, width) or "Both have the same knobs.")
     parts.append(_differences("environment", _surroundings(a), _surroundings(b), width))
     parts.append(_metrics(a, b, width))
     return "\n\n".join(part for part in parts if part)
+
+
+def _wrapped(text: str, width: int) -> str:
+    return "\n".join(
+        line if len(line) <= width else textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
 
 
 def other_data(a: Record, b: Record) -> str:
