@@ -28,6 +28,7 @@ def test_recordings_beyond_its_time_are_left_out_and_said(monkeypatch, capsys):
     assert "hears the first 2 of 4 recordings" in capsys.readouterr().err
     # The third would be misheard; the first two are right.
     assert speech.understood(sounds, ["one", "one", "two", "two"], 8000, None, closed=False)["sphinx_wer"] == 0
+    capsys.readouterr()
     assert len(speech.transcripts(sounds[:2], 8000, closed=False)) == 2
     assert "hears the first" not in capsys.readouterr().err
     monkeypatch.setattr(speech, "MOST", 0.1)
