@@ -11,7 +11,7 @@ from deeplearn.data.doors.customers import Examples, Lesson
 from deeplearn.methods import clustering
 
 MAPPED = 10_000
-"""Points of a t-SNE map, which takes two minutes with so many, and more than its share with more."""
+"""Points of a t-SNE map, which takes 40 seconds with so many, and five times as long with four times as many."""
 Method = Callable[[Int[np.ndarray, "M"], int], clustering.Labels]
 """(rows to learn from, seed) -> the group of each of all N examples."""
 
