@@ -169,6 +169,9 @@ def measured(config: Config) -> tuple[Part, Part, Part]:
 
 def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     """Phonemes, scales and durations from the training part alone."""
+    lent: Mapping[str, Any] = {}
+    if config.vocoder and fitted is None:  # a stored voice has its own copy
+        lent = kept(of_run(config.vocoder, config.sound, config.data, config.seed))
     parts = train, valid, test = measured(config)
     fitted = fitted or prosody.scales(train.found, train.phonemes, train.speakers, config.sound, STEP)
     if config.speaker not in (None, *fitted.speakers):
@@ -191,7 +194,7 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
         task=task(config, fitted),
         fitted=fitted,
         optimizer=optimizer.make(config.optimizer, config.steps),
-        assets=kept(of_run(config.vocoder, config.sound, config.data, config.seed)) if config.vocoder else {},
+        assets=lent,
         train=source,
         evaluations={"valid": Evaluation(source=sources[0]), "test": Evaluation(source=sources[1], final=True)},
     )
