@@ -166,7 +166,7 @@ def test_a_full_disk_ends_the_run_and_spares_older_checkpoints(environment, tmp_
     (error,) = [line for line in said.splitlines() if line.startswith("deeplearn: ")]
     assert error.startswith("deeplearn: cannot write a checkpoint into")
     assert "(File too large); older checkpoints are untouched" in error
-    assert "run again to resume" in error
+    assert "run again there to resume" in error
     assert saved(workdir)[0] == 4
 
 

@@ -10,10 +10,11 @@ import pytest
 import runs
 from cases import with_knobs
 
-from deeplearn import catalog, vocoder
+from deeplearn import catalog
 from deeplearn.data import audio
 from deeplearn.data.doors.teacher import Data
 from deeplearn.errors import ConfigError, DataError, UsageError
+from deeplearn.lent import vocoder
 from deeplearn.methods.sound import Mel
 from deeplearn.record import fitfile
 from deeplearn.trained import Trained
