@@ -14,6 +14,7 @@ Expected: boundaries of phonemes 15 ms off, and as few words misheard as of the 
 """
 
 import sys
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -275,11 +276,14 @@ def produce(model: Trained, text: str, path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} would hold sound: let it end in .wav.")
     mel = model.fitted.sound
     phonemes = pausing(read_aloud([text], model.config.data.language, mel.rate)[0], model.fitted.phonemes)
+    began = time.perf_counter()
     (said,) = say(model, [phonemes], [model.config.speaker or model.fitted.speakers[0]])
+    took, seconds = time.perf_counter() - began, len(said.samples) / mel.rate
     audio.write(path, said.samples / max(np.abs(said.samples).max(), 1.0), mel.rate)
     picture(said, phonemes, mel, path.with_suffix(".svg"), text)
-    facts = {"sound": str(path), "picture": str(path.with_suffix(".svg"))}
-    return {"text": text, **facts, "seconds": len(said.samples) / mel.rate, "phonemes": " ".join(phonemes[1:-1])}
+    facts: dict[str, Any] = {"sound": str(path), "picture": str(path.with_suffix(".svg"))}
+    facts |= {"seconds": seconds, "real-time factor": took / seconds, "phonemes": " ".join(phonemes[1:-1])}
+    return {"text": text, **facts}
 
 
 def apply(model: Trained, inputs: list[str]) -> list[dict[str, Any]]:
