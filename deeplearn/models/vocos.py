@@ -27,17 +27,12 @@ WINDOWS = (0.016, 0.032, 0.064)
 """Seconds under which critics see spectra: finer in time, finer in frequency."""
 FAINT = 1e-2
 """Amplitude that is added before a logarithm: 16-bit recordings have steps of 3e-5, some 1e-3 under a window."""
-
-
-LARGEST = 1e3
-"""Amplitude of a frequency in those of the loudest band, whose filter adds up some .06 of them."""
+LOUDEST = 100.0
+"""Amplitude beyond which none is told: a sample is at most 1, and a window adds up a few hundred."""
 
 
 class Vocos(nn.Module):
-    """[B, F, M] -> [B, T]. Behind the end of a shorter row stands silence: bands at the floor, not zeros.
-
-    What is louder in all bands sounds so much louder: the network sees them below the loudest of a row.
-    """
+    """[B, F, M] -> [B, T]; all rows as long as the array, of which zeros are no silence."""
 
     mel: Mel
     width: int = 192
@@ -45,16 +40,14 @@ class Vocos(nn.Module):
 
     @nn.compact
     def __call__(self, bands: Float[Array, "B F M"]) -> Float[Array, "B T"]:
-        level = bands.max((1, 2), keepdims=True)
-        x = nn.Conv(self.width, (7,), name="embed")(bands - level)
+        x = nn.Conv(self.width, (7,), name="embed")(bands)
         x = nn.LayerNorm(name="first")(x)
         for block in range(self.depth):
             x = Block(self.depth, name=f"block{block}")(x)
         x = nn.LayerNorm(name="last")(x)
         size, phase = jnp.split(nn.Dense(2 * (self.mel.size // 2 + 1), name="head")(x), 2, axis=-1)
-        size = jnp.exp(jnp.minimum(size, math.log(LARGEST)))
-        spectrum = jax.lax.complex(size * jnp.cos(phase), size * jnp.sin(phase))
-        return sound.samples(spectrum, self.mel) * jnp.exp(level)[..., 0]
+        size = jnp.minimum(jnp.exp(jnp.minimum(size, 10.0)), LOUDEST)
+        return sound.samples(jax.lax.complex(size * jnp.cos(phase), size * jnp.sin(phase)), self.mel)
 
 
 class Block(nn.Module):
