@@ -14,13 +14,14 @@ Expected: 3.1 dB of distortion where Griffin-Lim has 4.2, in ten minutes on one 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from deeplearn.adversarial import CRITIC, MAKER, adversarial
 from deeplearn.cli import run_file
@@ -75,7 +76,15 @@ class Config(Run):
     """How the critics learn."""
 
 
-def task(config: Config, _: None) -> Task:
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What the network has heard."""
+
+    level: float
+    """Root mean square of the recordings."""
+
+
+def task(config: Config, fitted: Fitted | None = None) -> Task:
     """Sound from bands; predicts from `bands` [B, F, M], or those of `sound` [B, T]."""
     mel, piece = config.sound, config.frames * config.sound.hop
 
@@ -114,7 +123,12 @@ def begun(config: Config) -> Task:
     if (other.network.width, other.network.depth) != (config.width, config.depth):
         own = f"--width {other.network.width} --depth {other.network.depth}"
         raise ConfigError(f"the vocoder in {config.init} is of another size: give this one {own}, too.")
-    return starting(task(config, None), lambda fresh: {"params": {**fresh["params"], MAKER: other.params}})
+    return starting(task(config), lambda fresh: {"params": {**fresh["params"], MAKER: other.params}})
+
+
+def loudness(sound: Int[np.ndarray, "T"]) -> float:
+    """Root mean square of an int16 sound in -1..1."""
+    return float(np.sqrt(np.mean(np.square(sound / np.float32(32768)))))
 
 
 def pieces(part: Sequence[Lesson], size: int) -> np.ndarray:
@@ -122,13 +136,14 @@ def pieces(part: Sequence[Lesson], size: int) -> np.ndarray:
     return np.concatenate([np.pad(own.sound, (0, -len(own.sound) % size)).reshape(-1, size) for own in part])
 
 
-def experiment(config: Config) -> Experiment:
+def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     """Pieces of recordings; whole ones are tested in `main`."""
     size = 2 * config.frames * config.sound.hop
     train, valid, _ = teacher.load(config.data, config.sound.rate, config.seed)
     columns = [{"sound": pieces(part, size)} for part in (train, valid)]
     return Experiment(
-        task=begun(config) if config.init else task(config, None),
+        task=begun(config) if config.init else task(config),
+        fitted=fitted or Fitted(level=loudness(np.concatenate([own.sound for own in train]))),
         optimizer=of_each({MAKER: config.optimizer, CRITIC: config.critic}, config.steps),
         train=Arrays(columns=columns[0], batch=config.batch, seed=config.seed, name=config.data.teacher),
         evaluations={"valid": Evaluation(source=Arrays(columns=columns[1], batch=32))},
@@ -139,6 +154,13 @@ def copies(model: Trained, sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Int16 sounds as samples in -1..1 through the bands and back; what is beyond a multiple of the hop is lost."""
     vocoder = of_model(model)
     return [vocoder.sounding(voice.heard(own, model.config.sound)[0]) for own in sounds]
+
+
+def copied(model: Trained, sound: Int[np.ndarray, "T"]) -> np.ndarray:
+    """Any int16 sound as `copies`, brought to the loudness that the network knows on its way."""
+    peak = np.abs(sound / np.float32(32768)).max(initial=0.0)
+    gain = min(model.fitted.level / max(loudness(sound), 1e-6), 1 / max(peak, 1e-6))  # nothing is clipped
+    return copies(model, [audio.pcm(sound / np.float32(32768) * gain)])[0] / gain
 
 
 def heard(
@@ -153,7 +175,7 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     test = teacher.load(config.data, config.sound.rate, config.seed).test
     judge = listener(config.judge, {own.speaker for own in test})  # before the training: later it is too late
     own = replace(config, init=None) if work.reading else config  # what it began from may be gone by then
-    model, results = work.fit(lambda _: experiment(own), config)
+    model, results = work.fit(partial(experiment, own), config)
     found = heard(copies(model, [own.sound for own in test]), test, judge, config)
     return results | {f"test/{name}": value for name, value in found.items()}
 
@@ -176,7 +198,7 @@ def apply(model: Trained, inputs: list[str]) -> list[dict[str, Any]]:
     read, rows = attempted(expanded(inputs, audio.SUFFIXES), lambda path: audio.read(path, mel.rate)[0])
     for path, samples in read:
         began, own = time.perf_counter(), audio.pcm(samples)
-        (copy,) = copies(model, [own])
+        copy = copied(model, own)
         took, length = time.perf_counter() - began, len(samples) / mel.rate
         found = voice.likeness([audio.pcm(copy)], [own], mel)
         rows.append({"sound": path, **found, "seconds": length, "real-time factor": took / length})
@@ -189,7 +211,7 @@ def produce(model: Trained, recording: str, path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} would hold sound: let it end in .wav.")
     mel = model.config.sound
     own = audio.pcm(audio.read(recording, mel.rate)[0])
-    (copy,) = copies(model, [own])
+    copy = copied(model, own)
     audio.write(path, copy, mel.rate)
     return {"sound": str(path), **voice.likeness([audio.pcm(copy)], [own], mel), "seconds": len(copy) / mel.rate}
 

@@ -27,12 +27,13 @@ WINDOWS = (0.016, 0.032, 0.064)
 """Seconds under which critics see spectra: finer in time, finer in frequency."""
 FAINT = 1e-2
 """Amplitude that is added before a logarithm: 16-bit recordings have steps of 3e-5, some 1e-3 under a window."""
-LOUDEST = 100.0
-"""Amplitude beyond which none is told: a sample is at most 1, and a window adds up a few hundred."""
 
 
 class Vocos(nn.Module):
-    """[B, F, M] -> [B, T]; all rows as long as the array, of which zeros are no silence."""
+    """[B, F, M] -> [B, T]. Behind the end of a shorter row stands silence: bands at the floor, not zeros.
+
+    It knows sounds as loud as those it has learnt from: bring others to that level first.
+    """
 
     mel: Mel
     width: int = 192
@@ -46,7 +47,8 @@ class Vocos(nn.Module):
             x = Block(self.depth, name=f"block{block}")(x)
         x = nn.LayerNorm(name="last")(x)
         size, phase = jnp.split(nn.Dense(2 * (self.mel.size // 2 + 1), name="head")(x), 2, axis=-1)
-        size = jnp.minimum(jnp.exp(jnp.minimum(size, 10.0)), LOUDEST)
+        # No sample beyond 1 makes more of a frequency than half the window's samples, their sum under Hann's.
+        size = jnp.exp(jnp.minimum(size, math.log(self.mel.window / 2)))
         return sound.samples(jax.lax.complex(size * jnp.cos(phase), size * jnp.sin(phase)), self.mel)
 
 

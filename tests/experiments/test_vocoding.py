@@ -28,10 +28,11 @@ CONFIG = with_knobs(recipe.Config(), {"sound": MEL, "width": 8, "depth": 1})
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Trained:
     """A vocoder before its first step: nobody has to understand it."""
-    task = recipe.task(CONFIG, None)
+    task = recipe.task(CONFIG)
     batch = {"sound": np.zeros((1, 8000), np.int16), "mask": np.ones(1, np.float32), "index": np.zeros(1, np.int32)}
     variables = jax.jit(task.init)(jax.random.key(0), batch)
-    return Trained(config=CONFIG, folder=tmp_path_factory.mktemp("model"), variables=variables, task=task)
+    own = dict(config=CONFIG, fitted=vocoding.Fitted(level=0.1), variables=variables, task=task)
+    return Trained(folder=tmp_path_factory.mktemp("model"), **own)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,13 @@ def test_a_copy_has_the_rate_of_the_network_and_the_length_of_the_recording(mode
     samples, rate = audio.read(tmp_path / "copy.wav")
     assert rate == MEL.rate and len(samples) == 8000 and row["seconds"] == 1.0
     assert row["mcd"] > 0
+
+
+def test_a_recording_of_any_loudness_is_copied_as_one_that_was_learnt_from(model):
+    own = audio.pcm(np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32))
+    copy, quiet = vocoding.copied(model, own), vocoding.copied(model, (own / 8).astype(np.int16))
+    np.testing.assert_allclose(8 * quiet, copy, atol=0.02 * np.abs(copy).max())  # 16 bits, rounded twice
+    assert np.isfinite(vocoding.copied(model, np.zeros(800, np.int16))).all()
 
 
 def test_what_cannot_be_read_or_written_is_refused(model, recording, tmp_path):
