@@ -14,6 +14,7 @@ import dataclasses
 import itertools
 import json
 import math
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,8 +66,10 @@ def plan(
     """
     if metric and not of_validation(metric):
         raise UsageError(
-            f"a sweep chooses, so it may not look at {metric}: give a metric of the validation, such as valid/loss."
+            f"a sweep chooses, so it may not look at {metric}: leave --metric out, or give one of the validation."
         )
+    if config.workdir is not None:
+        raise UsageError("--workdir is the folder of one run: say where the sweep goes with --folder.")
     refuse_undirected(metric, "--metric")
     if "choose" in {field.name for field in dataclasses.fields(config)} and not vars(config)["choose"]:
         note("--choose: trials learn from the training part and are compared on the validation part")
@@ -198,7 +201,8 @@ def _ended(recipe: Recipe, config: Run, folder: Path) -> dict[str, Any]:
         reason = str(error) if isinstance(error, DeeplearnError) else f"{type(error).__name__}: {error}"
         note(f"{folder.name} failed: {reason}")
         return {"failed": reason.splitlines()[0][:1000] if reason else type(error).__name__}
-    write_text(folder / "command.txt", f"deeplearn train {recipe.name} --config {folder / 'config.json'}\n")
+    command = shlex.join(["deeplearn", "train", recipe.name, "--config", str(folder / "config.json")])
+    write_text(folder / "command.txt", f"{command}\n")
     return {"metrics": files.read_json(folder / RESULT)["metrics"]}
 
 
@@ -262,9 +266,8 @@ def told(folder: Path, width: int | None = None) -> str:
     metric = chosen(sweep, recipe.EXPECTED, ended[0])
     tried = [_tried(folder, trial, metric) for trial in known]
     best = best_first(tried, metric)[0]
-    command = f"deeplearn train {recipe.name} --config {folder / best.name / 'config.json'}"
-    if "choose" in flat(sweep.config):
-        command += " --no-choose"
+    words = ["deeplearn", "train", recipe.name, "--config", str(folder / best.name / "config.json")]
+    command = shlex.join(words + ["--no-choose"] * ("choose" in flat(sweep.config)))
     page(tried, metric, f"Sweep of {Path(recipe.name).stem}", command, folder / "report.html")
     hint = f"page: {folder / 'report.html'}\nmeasure the best anew, on the test: {command}"
     return f"{table(tried, metric, width)}\n\n{hint}"

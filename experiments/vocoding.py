@@ -193,15 +193,17 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def apply(model: Trained, inputs: list[str]) -> list[dict[str, Any]]:
-    """How near a copy comes to each recording, and how long it takes."""
+    """Each recording's copy beside it (NAME.copy.wav), how near it comes, and how long it takes."""
     mel = model.config.sound
     read, rows = attempted(expanded(inputs, audio.SUFFIXES), lambda path: audio.read(path, mel.rate)[0])
     for path, samples in read:
         began, own = time.perf_counter(), audio.pcm(samples)
         copy = copied(model, own)
         took, length = time.perf_counter() - began, len(samples) / mel.rate
+        place = Path(path).with_suffix(".copy.wav")
+        audio.write(place, copy, mel.rate)
         found = voice.likeness([audio.pcm(copy)], [own], mel)
-        rows.append({"sound": path, **found, "seconds": length, "real-time factor": took / length})
+        rows.append({"sound": path, "copy": str(place), **found, "seconds": length, "real-time factor": took / length})
     return rows
 
 

@@ -82,6 +82,7 @@ def test_going_on_trains_nothing_twice_and_refuses_another_sweep(grid, capsys):
         (["--over", "optimizer.rate=0.1,-1"], 78, "has to be"),
         (["--over", "seed=0,1,2"], 2, "a choice"),
         (["--over", "width"], 2, "KNOB=VALUE"),
+        (["--over", "width=8,9", "--workdir", "runs/x"], 2, "with --folder"),
         (["--over", "width=8..64"], 2, "--trials 20"),
         (["--over", "width=8,9", "--trials", "5", "--sampler", "grid"], 2, "the grid has 2"),
         (["--over", "width=8..64", "--trials", "0"], 2, "--trials 0: give at least 1"),

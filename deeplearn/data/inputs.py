@@ -46,8 +46,9 @@ def hidden(name: str) -> bool:
     return name.startswith(".") or name in LEFTOVERS
 
 
-OURS = ("boxes", "mask", "denoise", "superresolve", "deblur", "inpaint", "colourise")
-"""PHOTO.boxes.png is what predictions wrote beside PHOTO.png, PHOTO.mask.png what says where its holes are."""
+OURS = ("boxes", "copy", "mask", "denoise", "superresolve", "deblur", "inpaint", "colourise")
+"""PHOTO.boxes.png is what predictions wrote beside PHOTO.png, PHOTO.mask.png what says where its holes are, and
+TALK.copy.wav what a vocoder made of TALK.wav."""
 
 
 def expanded(inputs: Iterable[str], suffixes: Collection[str]) -> list[str]:

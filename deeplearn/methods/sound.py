@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 
+from deeplearn.errors import ConfigError
 from deeplearn.knobs import Count, NotNegative, Positive
 
 
@@ -93,7 +94,16 @@ def _windowed(x: Float[Array, "*B F S"], mel: Mel) -> Float[Array, "*B F S"]:
 
 
 def filters(mel: Mel) -> Float[np.ndarray, "M K"]:
-    """Triangles of equal area in frequency, whose edges are equally far apart on Slaney's scale."""
+    """Triangles of equal area in frequency, whose edges are equally far apart on Slaney's scale.
+
+    Raises:
+        ConfigError: bands beyond half the rate, where there is nothing.
+    """
+    if not mel.low < mel.high <= mel.rate / 2:
+        raise ConfigError(
+            f"bands from {mel.low:g} to {mel.high:g} Hz do not fit {mel.rate} samples a second: "
+            f"--sound.high may be {mel.rate / 2:g} at most, and more than --sound.low."
+        )
     edges = _hertz(np.linspace(_mel(mel.low), _mel(mel.high), mel.bands + 2))[:, None]
     frequency = np.arange(mel.size // 2 + 1) * mel.rate / mel.size
     low, middle, high = edges[:-2], edges[1:-1], edges[2:]

@@ -108,7 +108,9 @@ def _differences(what: str, a: Mapping[str, Any], b: Mapping[str, Any], width: i
     # Two spaces between columns; a long name leaves less room to the values, which go on in the next line.
     names = min(max(len(row[0]) for row in found), width // 3)
     columns = [names, *[max(1, (width - names - 4) // 2)] * 2]
-    return tabulate(found, header, tablefmt="simple", disable_numparse=True, maxcolwidths=columns)
+    # By hand: with `maxcolwidths` tabulate reads "False" as a truth value, and shows True.
+    folded = [["\n".join(textwrap.wrap(cell, size)) for cell, size in zip(row, columns, strict=True)] for row in found]
+    return tabulate(folded, header, tablefmt="simple", disable_numparse=True)
 
 
 def _metrics(a: Record, b: Record, width: int | None) -> str:

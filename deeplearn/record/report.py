@@ -19,7 +19,7 @@ from deeplearn.record.environment import facts
 from deeplearn.record.folder import write_text
 from deeplearn.record.reading import UNSHOWN, Record
 from deeplearn.record.statistics import Interval
-from deeplearn.record.table import System, by_experiment, decimals, rows, shown, systems, table
+from deeplearn.record.table import System, by_experiment, decimals, rows, seeds_of, shown, systems, table
 from deeplearn.record.words import measure, titled, words
 
 LARGEST_FIGURE = 8_000_000
@@ -187,11 +187,17 @@ def _array(values: Any) -> np.ndarray:
 
 def _confusion(name: str, runs: Sequence[Record]) -> tuple[str, str]:
     """(caption, SVG): counts of one seed, or shares over several."""
-    last = runs[-1].result
-    matrices = [_array(run.result.tables.get(name)) for run in runs]
-    matrices = [matrix for matrix in matrices if matrix.shape == matrices[-1].shape]
-    count = sum(len(next(iter(run.result.seeds.values())).values) if run.result.seeds else 1 for run in runs)
-    split, mean = name.rpartition("/")[0] or name, np.mean(matrices, axis=0)
+    last, shape = runs[-1].result, _array(runs[-1].result.tables.get(name)).shape
+    counted: set[Any] = set()
+    matrices, weights = [], []
+    for run in sorted(runs, key=lambda run: -len(seeds_of(run))):
+        own, matrix = seeds_of(run), _array(run.result.tables.get(name))
+        if matrix.shape == shape and not own <= counted:  # a seed trained twice is one
+            matrices.append(matrix)
+            weights.append(len(own))
+            counted |= own
+    count, split = len(counted), name.rpartition("/")[0] or name
+    mean = np.average(matrices, axis=0, weights=weights)
     if count == 1:
         caption = f"{split}: how many examples of each true class were given which class"
     else:  # A mean of counts is the count of nothing.

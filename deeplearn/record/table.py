@@ -242,6 +242,11 @@ def _by_seed(run: Record, metric: str) -> Iterator[tuple[Any, float]]:
         yield seed, math.nan if value is None else value
 
 
+def seeds_of(run: Record) -> set[Any]:
+    """The seeds whose values a run holds; one that holds none stands for itself."""
+    return {seed for metric in run.result.metrics for seed, _ in _by_seed(run, metric)} or {str(run.folder)}
+
+
 def _competitors(ours: Sequence[Row]) -> list[Row]:
     """One row a competitor, or one for each system where it differs between them (other data, another split)."""
     found: dict[tuple[str, str], tuple[dict[str, Interval], str]] = {}

@@ -35,7 +35,7 @@ def main(words: list[str]) -> None:
     recipe, config = recipe_of(form.run.resolve(), trust=form.trust)
     if form.steps is not None and form.steps < config.steps:
         raise UsageError(f"{form.run} is a run of {config.steps} steps: --steps can only grow.")
-    if form.mesh is None and form.steps in (None, config.steps) and seal.ended(config.workdir):
+    if form.steps in (None, config.steps) and seal.ended(config.workdir):
         note(f"{form.run} is finished; to train further: deeplearn resume {shlex.quote(str(form.run))} --steps N")
         return
     changed = {"steps": form.steps, "mesh": form.mesh}

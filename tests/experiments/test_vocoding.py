@@ -15,7 +15,7 @@ from deeplearn.data import audio
 from deeplearn.data.doors.teacher import Data
 from deeplearn.errors import ConfigError, DataError, UsageError
 from deeplearn.lent import vocoder
-from deeplearn.methods.sound import Mel
+from deeplearn.methods.sound import Mel, log_mel
 from deeplearn.record import fitfile
 from deeplearn.trained import Trained
 from experiments import vocoding
@@ -64,6 +64,7 @@ def test_what_cannot_be_read_or_written_is_refused(model, recording, tmp_path):
         recipe.produce(model, str(tmp_path / "bad.wav"), tmp_path / "copy.wav")
     rows = recipe.apply(model, [str(recording), str(tmp_path / "bad.wav")])
     assert ["error" in row for row in rows] == [True, False]
+    assert audio.read(rows[1]["copy"])[1] == MEL.rate and rows[1]["copy"].endswith("talk.copy.wav")
     assert not (tmp_path / "copy.wav").exists()
 
 
@@ -122,3 +123,9 @@ def test_a_vocoder_begins_from_what_another_has_learnt(model, lend, tmp_path, mo
     assert "critic" in found
     with pytest.raises(ConfigError, match="--width 8 --depth 1"):
         vocoding.begun(with_knobs(config, {"width": 16}))
+
+
+@pytest.mark.parametrize("knobs", [{"high": 4100.0}, {"low": 4000.0, "high": 4000.0}])
+def test_bands_where_there_is_no_sound_are_refused(knobs):
+    with pytest.raises(ConfigError, match=r"--sound\.high may be 4000 at most"):
+        log_mel(np.zeros(800, np.float32), replace(MEL, **knobs))

@@ -20,6 +20,16 @@ def test_differences_are_named_and_the_same_is_not(tmp_path: Path) -> None:
     assert str(tmp_path / "a") in text
 
 
+def test_truth_values_stay_what_they_are_in_a_narrow_terminal(tmp_path: Path) -> None:
+    """tabulate folds cells of its own accord, and takes the word False for something."""
+    a = load_run(make_run(tmp_path / "a", Config(), 0.9))
+    b = load_run(make_run(tmp_path / "b", Config(), 0.9))
+    a.config.update({"shuffled": False, "long": "x" * 100, "none": None})
+    b.config.update({"shuffled": True, "long": "y" * 100, "none": 3})
+    lines = [line.split() for line in compare(a, b, 60).splitlines()]
+    assert ["shuffled", "False", "True"] in lines and ["none", "None", "3"] in lines
+
+
 def test_seeds_give_an_interval(tmp_path: Path) -> None:
     a = load_run(make_run(tmp_path / "a", Config(), seeds=[0.90, 0.91, 0.92]))
     b = load_run(make_run(tmp_path / "b", Config(), seeds=[0.93, 0.94, 0.95]))

@@ -265,6 +265,9 @@ def test_confusions_of_several_seeds_are_shares_and_of_one_are_counts(tmp_path: 
     several = Page(page(runs, tmp_path / "2.html").read_text()).text
     assert "per cent of each true class" in several and "mean over 2 seeds" in several
     assert {"90", "100"} <= set(several.split())  # of [[9, 1], [0, 10]]
+    both = make_run(tmp_path / "both", Config(seed=0), seeds=[0.9, 0.95])
+    again = Page(page([*runs, load_run(both)], tmp_path / "3.html").read_text()).text
+    assert "mean over 2 seeds" in again  # the same two, trained twice
 
 
 def test_where_a_run_lies_is_no_knob(tmp_path: Path) -> None:
