@@ -148,7 +148,7 @@ def served_by(case: Case, trained: Trained) -> Served:
     return Served(name=case.name, about="", apply=apply, draw=draw, token=TOKEN, limit=2**24, texts=texts)
 
 
-PICTURED = {"detection": 3, "restoration": 3, "neurons": 1, "synthesis": 6}
+PICTURED = {"detection": 3, "restoration": 3, "neurons": 1, "synthesis": 6, "vocoding": 3}
 """How many pictures and sounds the page shows of three inputs."""
 
 
