@@ -179,7 +179,9 @@ def test_the_page_shows_what_is_predicted_in_a_browser(case, predicting, browser
     with listening(served_by(case, trained)) as (host, port):
         browser.goto(f"http://{host}:{port}/?token={TOKEN}")
         browser.set_input_files("#files", [word for word in given.good if _file(word)])
-        browser.fill("#texts", "\n".join(word for word in given.good if not _file(word)))
+        assert browser.locator("#texts").count() == (not case.recipe.TAKES_FILES)
+        if texts := "\n".join(word for word in given.good if not _file(word)):
+            browser.fill("#texts", texts)
         browser.click("#go")
         browser.locator("#go:not([disabled])").wait_for(timeout=120_000)
         assert browser.inner_text("#said").endswith(("rows", "1 row")), browser.inner_text("#said")
