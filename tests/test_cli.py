@@ -149,6 +149,7 @@ def test_a_file_of_knobs_stands_over_the_preset_and_below_the_flags(tmp_path, na
         ("a.yaml", "width: [1\nsteps: 2\n", DataError, r"not what its name says \([^\n]*\); correct it"),
         ("a.json", '{"optimizer": 3}', ConfigError, "optimizer is a group of knobs, not 3"),
         ("config.json", '{"experiment": "prices", "config": {}}', UsageError, "knobs of prices, not of own"),
+        ("config.json", '{"experiment": 3, "config": {}}', UsageError, "knobs of 3, not of own"),
     ],
 )
 def test_a_wrong_file_of_knobs_is_named(tmp_path, name, text, error, message):

@@ -1,8 +1,8 @@
 """From log-mel bands to sound in one go, and critics that hear whether a sound was recorded.
 
 Vocos (Siuzdak, 2024): ConvNeXt blocks (Liu et al., 2022) tell the amplitude and the phase of every frequency of a
-frame, and the inverse Fourier transform does the rest: no frame of a second is computed more than once, where HiFi-GAN
-(Kong et al., 2020) works its way up to single samples. Letters: B rows, F frames, M mel bands, T = (F - 1) * hop
+frame, and the inverse Fourier transform does the rest: all layers have one column a frame, where those of HiFi-GAN
+(Kong et al., 2020) grow to one a sample. Letters: B rows, F frames, M mel bands, T = (F - 1) * hop
 samples, K frequencies, D width.
 """
 

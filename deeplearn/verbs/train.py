@@ -66,11 +66,8 @@ def shortened(config: "Run") -> "Run":
     """A warm-up that fits the run: a short trial of an experiment should not fail for a knob it did not set."""
     from deeplearn.optimizer import Optimizer
 
-    longest, knobs = (
-        config.steps // 10,
-        {field.name: getattr(config, field.name) for field in dataclasses.fields(config)},
-    )
-    for name, own in knobs.items():
+    longest = config.steps // 10
+    for name, own in {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}.items():
         if isinstance(own, Optimizer) and own.warmup >= max(config.steps, 1):
             print(
                 f"{name}: the warm-up of {own.warmup} steps is longer than the run: shortened to {longest}",
@@ -111,7 +108,7 @@ def _read(path: Path, recipe: "Recipe") -> dict[str, Any]:
     except Exception as error:  # each parser has errors of its own
         raise DataError(f"{path} is not what its name says ({' '.join(str(error).split())}); correct it.") from error
     if isinstance(values, dict) and {"experiment", "config"} <= values.keys():
-        if Path(values["experiment"]).stem != Path(recipe.name).stem:  # one's own file may have been moved
+        if Path(str(values["experiment"])).stem != Path(recipe.name).stem:  # one's own file may have been moved
             raise UsageError(f"{path} holds the knobs of {values['experiment']}, not of {recipe.name}.")
         values = {name: value for name, value in values["config"].items() if name != "workdir"}  # a new run
     if not isinstance(values, dict):
