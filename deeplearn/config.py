@@ -4,7 +4,7 @@ import difflib
 import functools
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -110,12 +110,17 @@ def changed(config: Any) -> list[str]:
 @functools.cache
 def _converter() -> Any:
     """cattrs, with no silent conversions: it would read "3" as the int 3, 2.7 as 2 and any string as True."""
+    from cattrs.gen import make_dict_structure_fn
     from cattrs.preconf.json import make_converter
 
     converter = make_converter(forbid_extra_keys=True)
+    group = functools.partial(make_dict_structure_fn, converter=converter, _cattrs_forbid_extra_keys=True)
     for kind in (int, bool, str):
         converter.register_structure_hook(kind, _exactly)
     converter.register_structure_hook(float, _number)
+    converter.register_structure_hook_func(lambda t: get_origin(t) is Literal, _one_of)
+    converter.register_structure_hook_func(lambda t: get_origin(t) is tuple, functools.partial(_listed, converter))
+    converter.register_structure_hook_factory(_is_group, lambda t: functools.partial(_grouped, group(t)))
     # A choice between dataclasses (`data: Digits | Folder`) is stored with the name of the chosen class.
     converter.register_unstructure_hook_func(
         _is_choice, lambda x: None if x is None else {"type": type(x).__name__, **converter.unstructure(x)}
@@ -139,14 +144,58 @@ def _chosen(converter: Any, value: Any, t: Any) -> Any:
 
 def _exactly(value: Any, kind: type) -> Any:
     if type(value) is not kind:
-        raise TypeError(f"expected {kind.__name__}, got {json.dumps(value, default=repr)}")
+        raise TypeError(f"expected {kind.__name__}, got {_shown(value)}")
     return value
+
+
+def _one_of(value: Any, t: Any) -> Any:
+    if not any(type(value) is type(known) and value == known for known in get_args(t)):
+        known = ", ".join(map(_shown, get_args(t)))
+        raise TypeError(f"expected {known if len(get_args(t)) == 1 else f'one of {known}'}, got {_shown(value)}")
+    return value
+
+
+def _listed(converter: Any, value: Any, t: Any) -> Any:
+    from cattrs import IterableValidationNote
+
+    if not isinstance(value, list | tuple):  # a text is not the list of its letters
+        raise TypeError(f"expected a list, such as [{_shown(value)}], got {_shown(value)}")
+    kinds = get_args(t)
+    if kinds[-1] is Ellipsis:
+        kinds = kinds[:1] * len(value)
+    if len(kinds) != len(value):
+        raise TypeError(f"expected {len(kinds)} values, got {_shown(value)}")
+    found, wrong = [], []
+    for place, (part, kind) in enumerate(zip(value, kinds, strict=True)):
+        try:
+            found.append(converter.structure(part, kind))
+        except Exception as error:  # as cattrs does: all of them are told
+            error.add_note(IterableValidationNote("", place, kind))
+            wrong.append(error)
+    if wrong:
+        raise ExceptionGroup("", wrong)
+    return tuple(found)
+
+
+def _is_group(t: Any) -> bool:
+    return isinstance(t, type) and is_dataclass(t)
+
+
+def _grouped(convert: Callable[[Any, Any], Any], value: Any, t: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected a group of knobs, with their names, got {_shown(value)}")
+    return convert(value, t)
 
 
 def _number(value: Any, _: type) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    raise TypeError(f"expected a number, got {json.dumps(value, default=repr)}")
+    raise TypeError(f"expected a number, got {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """As JSON has it."""
+    return json.dumps(value, default=repr)
 
 
 def _problems(error: BaseException, path: str, cls: Any) -> Iterator[str]:

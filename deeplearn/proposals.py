@@ -46,18 +46,25 @@ Axis = tuple[Any, ...] | Span
 
 
 def axis(text: str, *, whole: bool) -> Axis:
-    """The values of a knob, or a range; of whole numbers where the knob takes no others."""
+    """The values of a knob, or a range; of whole numbers where the knob takes no others.
+
+    Raises:
+        UsageError: a range that ends where it begins, or before; a value that is given twice.
+    """
     low, dots, high = text.partition("..")
     with contextlib.suppress(ValueError):
         if dots and float(low) < float(high):
             return Span(low=float(low), high=float(high), whole=whole)
+        if dots and float(low) >= float(high):
+            raise UsageError(f"the range {text} does not end above where it begins; write LOW..HIGH.")
     try:
         values = json.loads(f"[{text}]")  # "[64,64],[128]" are two values
     except ValueError:
         values = [_word(word) for word in text.split(",")]
-    return tuple(
-        int(value) if whole and isinstance(value, float) and value == int(value) else value for value in values
-    )
+    values = [int(value) if whole and isinstance(value, float) and value == int(value) else value for value in values]
+    if again := [value for place, value in enumerate(values) if value in values[:place]]:
+        raise UsageError(f"{text} has {again[0]} twice, and a trial of the same knobs has the same result; leave one.")
+    return tuple(values)
 
 
 def _word(word: str) -> Any:

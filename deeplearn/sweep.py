@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplearn import catalog, files, journal, lock, proposals
-from deeplearn.best import of_validation, refuse_undirected
+from deeplearn.best import of_validation, refuse_metric, refuse_undirected
 from deeplearn.config import flat, from_json, is_whole, to_json
 from deeplearn.errors import ConfigError, DeeplearnError, StorageError, UsageError, note
 from deeplearn.experiment import Recipe, Run
@@ -71,18 +71,13 @@ def plan(
     if config.workdir is not None:
         raise UsageError("--workdir is the folder of one run: say where the sweep goes with --folder.")
     refuse_undirected(metric, "--metric")
-    if "choose" in {field.name for field in dataclasses.fields(config)} and not vars(config)["choose"]:
-        note("--choose: trials learn from the training part and are compared on the validation part")
-        config = merged(config, {"choose": True})
-    words = [word.partition("=") for word in over]
-    if bad := [knob for knob, equals, text in words if not (equals and text) or knob.partition(".")[0] in UNTRIED]:
-        raise UsageError(f"--over {bad[0]}: give KNOB=VALUE,VALUE,... or KNOB=LOW..HIGH, of a knob that is a choice.")
-    if not words:
-        raise UsageError("say what to vary, such as --over optimizer.rate=1e-3,3e-3")
+    words = _said(over)
+    hidden = "choose" in {field.name for field in dataclasses.fields(config)} and not vars(config)["choose"]
+    config = merged(config, {"choose": True}) if hidden else config
     _refuse_blind(recipe, config, metric)
     sampler = sampler or ("grid" if trials is None else "random")
     base = replace(config, workdir=None, restart=False)
-    known = {knob: axis(text, whole=is_whole(recipe.Config, knob)) for knob, _, text in words}
+    known = {knob: axis(text, whole=is_whole(recipe.Config, knob)) for knob, text in words.items()}
     for values in itertools.product(*map(ends, known.values())):
         with_knobs(base, dict(zip(known, values, strict=True)))
     spans = [knob for knob, own in known.items() if isinstance(own, Span)]
@@ -95,18 +90,40 @@ def plan(
                 f"--trials {trials}: the grid has {whole}, all of them tried; give --sampler random, or none."
             )
         trials = whole
+    if hidden:
+        note("--choose: trials learn from the training part and are compared on the validation part")
     return Sweep(
         experiment=recipe.name,
         config=to_json(base),
-        over={knob: text for knob, _, text in words},
+        over=words,
         sampler=sampler,
         trials=20 if trials is None else trials,
         metric=metric,
     )
 
 
+def _said(over: Sequence[str]) -> dict[str, str]:
+    """Knob -> its values or range, as the words say. Raises UsageError, with how to say it."""
+    words: dict[str, str] = {}
+    for word in over:
+        knob, _, text = word.partition("=")
+        if not text:
+            raise UsageError(f"--over {word}: give KNOB=VALUE,VALUE,... or KNOB=LOW..HIGH.")
+        if knob in ("seed", "seeds"):
+            raise UsageError(f"--over {knob}: the best of several seeds is luck; how far they scatter shows --seeds 3.")
+        if knob in UNTRIED:
+            raise UsageError(f"--over {knob}: no knob that trials may differ in; vary another.")
+        if knob in words:
+            raise UsageError(f"--over has {knob} twice; give all its values in one word.")
+        words[knob] = text
+    if not words:
+        raise UsageError("say what to vary, such as --over optimizer.rate=1e-3,3e-3")
+    return words
+
+
 def _refuse_blind(recipe: Recipe, config: Run, metric: str) -> None:
-    """Before the first trial. Raises ConfigError: its runs measure nothing on validation data, or not `metric`."""
+    """Before the first trial. Raises ConfigError: its runs measure nothing on validation data, or not `metric`,
+    or cannot choose a step as `--best` says."""
     if recipe.experiment is None and not metric:
         raise ConfigError(
             f"{recipe.name} measures nothing on validation data that is known before a trial: "
@@ -114,7 +131,10 @@ def _refuse_blind(recipe: Recipe, config: Run, metric: str) -> None:
         )
     if recipe.experiment is None:
         return
-    splits = [split for split in validating(recipe).experiment(config).evaluations if of_validation(split)]
+    experiment = validating(recipe).experiment(config)
+    if config.best:
+        refuse_metric(experiment, config)
+    splits = [split for split in experiment.evaluations if of_validation(split)]
     if not splits:
         raise ConfigError(f"{recipe.name} measures nothing on validation data, so there is nothing to choose by.")
     if metric and metric.rpartition("/")[0] not in splits:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deeplearn.config import difference
+from deeplearn.config import difference, flat
 from deeplearn.plain import finite, plain
 from deeplearn.record.environment import EARLIER
 from deeplearn.record.reading import Record, read_json
@@ -100,7 +100,11 @@ def _surroundings(run: Record) -> dict[str, Any]:
 def _differences(what: str, a: Mapping[str, Any], b: Mapping[str, Any], width: int | None) -> str:
     from tabulate import tabulate
 
-    found = [[plain(name), plain(x), plain(y)] for name, (x, y) in difference(a, b).items()]
+    ours, theirs = flat(a), flat(b)
+    found = [
+        [plain(name), plain(x) if name in ours else "", plain(y) if name in theirs else ""]
+        for name, (x, y) in difference(a, b).items()
+    ]
     header = [what, "A", "B"]
     text = tabulate(found, header, tablefmt="simple", disable_numparse=True) if found else ""
     if not found or width is None or widest(text) <= width:

@@ -5,7 +5,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,7 +100,7 @@ def _read(path: Path, recipe: "Recipe") -> dict[str, Any]:
         elif path.suffix in (".yaml", ".yml"):
             values = _yaml(text)
         else:
-            values = json.loads(text)
+            values = json.loads(text, object_pairs_hook=_once)
     except OSError as error:
         raise UsageError(
             f"cannot read {path} ({error.strerror}); give a config.json, or a .json, .toml or .yaml file."
@@ -116,12 +116,27 @@ def _read(path: Path, recipe: "Recipe") -> dict[str, Any]:
     return values
 
 
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Names and values as an object. Raises ValueError: a name stands there twice; readers would take the last."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name} stands in it twice")
+        found[name] = value
+    return found
+
+
 def _yaml(text: str) -> Any:
     """YAML as its version 1.2 reads numbers: to PyYAML, which stays with 1.1, 1e-3 is a text."""
     import yaml
 
     class Loader(yaml.SafeLoader):
         """Its own table of what looks like a number; the library's is everybody's."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            """Names that the node itself has: those of a merged group (`<<`) may be given again."""
+            _once((key.value, None) for key, _ in node.value)
+            return super().construct_mapping(node, deep)
 
     number = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))

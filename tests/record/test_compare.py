@@ -45,6 +45,13 @@ def test_an_unfinished_run_is_said_to_be_so(tmp_path: Path) -> None:
     assert "Neither run has metrics." in compare(b, b)
 
 
+def test_a_knob_that_one_run_does_not_have_is_no_none(tmp_path: Path) -> None:
+    a, b = (load_run(make_run(tmp_path / name, Config())) for name in "ab")
+    del b.config["steps"]
+    (line,) = [line for line in compare(a, b).splitlines() if line.startswith("steps")]
+    assert line.split() == ["steps", str(a.config["steps"])]
+
+
 def test_json_has_the_intervals_and_the_problems_of_the_text(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "a", Config(), seeds=[0.90, 0.91, 0.92])
     with (folder / "metrics.jsonl").open("a") as file:
