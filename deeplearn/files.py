@@ -67,6 +67,16 @@ def home() -> Path:
         return Path(tempfile.gettempdir()) / f"home-{os.getuid()}"
 
 
+def refuse_unwritable(folder: Path, knob: str) -> None:
+    """Before any work is done whose results go there; makes the folder. StorageError names the knob to change."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise unwritable(folder, error, knob) from error
+
+
 def unwritable(path: Path, error: OSError, knob: str = "--workdir") -> StorageError:
     """What to say where the disk refuses a file.
 

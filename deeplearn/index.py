@@ -181,10 +181,10 @@ def _write(
     index: Path, by: Coder, names: list[str], codes: Float[np.ndarray, "N D"] | None, inputs: Sequence[str]
 ) -> int:
     more = list(dict.fromkeys(file.resolve() for file in pictures_in(inputs)))
+    files.refuse_unwritable(index, "--output")
     found = _coded(by, more)
     everything = found if codes is None else np.concatenate([codes, found])
     names = [*names, *map(str, more)]
-    index.mkdir(parents=True, exist_ok=True)
     np.save(index / "codes.npy", everything)
     head = {"model": by.model, "seal": by.seal, "files": names, "code": files.sha256(index / "codes.npy")}
     write_text(index / "index.json", json.dumps(head, indent=1) + "\n", "--output")  # Last: the codes are whole.

@@ -8,6 +8,7 @@ this start, such as a page of another site in the same browser, gets nothing.
 import base64
 import binascii
 import contextlib
+import errno
 import glob
 import hmac
 import json
@@ -136,7 +137,9 @@ def server(served: Served, host: str, port: int) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer((host, port), Handler)
     except OSError as error:
-        raise ConfigError(f"cannot listen at {host}:{port} ({error.strerror}); --port 0 takes a free one.") from error
+        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)  # in use, or below 1024 and the system's
+        step = "--port 0 takes a free one" if taken else "give an address of this machine as --host, or leave it out"
+        raise ConfigError(f"cannot listen at {host}:{port} ({error.strerror}); {step}.") from error
 
 
 def answer(served: Served, body: bytes) -> dict[str, Any]:

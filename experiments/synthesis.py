@@ -239,6 +239,9 @@ def heard(sounds: Sequence[np.ndarray], test: Part, judge: Trained | None, confi
 
 def main(config: Config, work: Workspace) -> dict[str, Any]:
     """One fit; then the test is spoken and listened to."""
+    listener(config.judge, ())  # wrong folders are told before anything is recorded
+    if config.vocoder and not work.reading:
+        of_run(config.vocoder, config.sound, config.data, config.seed)
     test, rng = measured(config)[2], np.random.default_rng(0)
     judge = listener(config.judge, test.speakers)  # before the training: later it is too late to take another
     learnt, results = work.fit(partial(experiment, config), config)

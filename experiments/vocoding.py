@@ -172,9 +172,12 @@ def heard(
 
 def main(config: Config, work: Workspace) -> dict[str, Any]:
     """One fit; then whole sentences of the test go through it."""
+    own = replace(config, init=None) if work.reading else config  # what it began from may be gone by then
+    listener(config.judge, ())  # wrong folders are told before anything is recorded
+    if own.init:
+        begun(own)
     test = teacher.load(config.data, config.sound.rate, config.seed).test
     judge = listener(config.judge, {own.speaker for own in test})  # before the training: later it is too late
-    own = replace(config, init=None) if work.reading else config  # what it began from may be gone by then
     model, results = work.fit(partial(experiment, own), config)
     found = heard(copies(model, [own.sound for own in test]), test, judge, config)
     return results | {f"test/{name}": value for name, value in found.items()}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from deeplearn import catalog, train
+from deeplearn.cli import main
 from deeplearn.errors import UsageError
 from deeplearn.export import export, used
 from deeplearn.trained import load
@@ -51,6 +52,21 @@ def test_onnx_gives_the_same_numbers(run, tmp_path):
     x = np.random.default_rng(0).normal(100, 50, (7, 30)).astype(np.float32)
     found = runtime.InferenceSession(str(tmp_path / "model.onnx")).run(None, {"x": x})[0]
     np.testing.assert_allclose(found, load(run, trust=True).predict({"x": x}), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["export", "RUN", "--trust", "--output", "FILE/x"],
+        ["explain", "RUN", "a.png", "--trust", "--output", "FILE/x.html"],
+        ["bench", "matmul", "--quick", "--output", "FILE"],
+    ],
+)
+def test_a_place_that_takes_no_files_is_named_before_the_work(run, tmp_path, words, capsys):
+    (tmp_path / "file").touch()
+    words = [word.replace("RUN", str(run)).replace("FILE", str(tmp_path / "file")) for word in words]
+    assert main(words) == 74
+    assert f"cannot write {tmp_path / 'file'}" in (said := capsys.readouterr().err) and "--output" in said
 
 
 def test_a_run_without_a_model_has_nothing_to_export(tmp_path):

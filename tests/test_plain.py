@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeplearn.files import parse_json
-from deeplearn.plain import plain, plain_values
+from deeplearn.plain import counted, plain, plain_values
 
 
 @given(st.text(st.characters()))
@@ -27,6 +27,11 @@ def test_escapes_can_be_read_and_long_texts_end():
     assert plain("a\x1b[31m\n\u202eb") == r"a\x1b[31m\n\u202eb"
     assert len(plain("x" * 10**6)) < 2000
     assert plain_values({"a\x07": ["\ud800", 1, None]}) == {r"a\x07": [r"\ud800", 1, None]}
+
+
+def test_numbers_in_names_are_sorted_as_numbers():
+    names = ["seed-10", "seed-2", "seed-1", "1e3", "10", "9", "", "b2a10", "b2a9"]
+    assert sorted(names, key=counted) == ["", "1e3", "9", "10", "b2a9", "b2a10", "seed-1", "seed-2", "seed-10"]
 
 
 @pytest.mark.parametrize("levels", [200, 5_000, 1_000_000])

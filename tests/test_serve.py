@@ -10,8 +10,8 @@ import pytest
 from trying import TOKEN, ask, listening, predict
 
 from deeplearn.cli import main
-from deeplearn.errors import DataError, UsageError
-from deeplearn.serve import MOST, Served, _safe, answer
+from deeplearn.errors import ConfigError, DataError, UsageError
+from deeplearn.serve import MOST, Served, _safe, answer, server
 
 
 def lengths(inputs: list[str]) -> list[dict]:
@@ -140,6 +140,12 @@ def test_a_port_or_limit_that_cannot_be_is_refused(words, capsys):
     assert main(["serve", "runs/none", *words]) == 2
     said = capsys.readouterr().err
     assert f"{words[0][2:]} is {words[1]}" in said and "at least" in said
+
+
+@pytest.mark.parametrize(("host", "step"), [("127.0.0.1", "--port 0"), ("192.0.2.1", "as --host")])
+def test_where_it_cannot_listen_the_step_fits_the_reason(address, host, step):  # the latter is nobody's, RFC 5737
+    with pytest.raises(ConfigError, match=step):
+        server(SERVED, host, address[1])
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer other"}, {"Origin": "http://evil.example"}])

@@ -35,8 +35,8 @@ def curves(
     markers: bool = False,
 ) -> str:
     """Lines: name -> (x [N], y [N]) or (x [N], y [N], low [N], high [N]) with a shaded band; x may be names."""
-    # Curves that cross the whole picture, or a long legend, leave no room for one inside.
-    below = len(series) > 1 and (markers or max(len(name) for name in series) > 16)
+    # Curves that cross the whole picture, or a long legend (wide or high), leave no room for one inside.
+    below = len(series) > 1 and (markers or max(len(name) for name in series) > 16 or len(series) > 5)
     names = any(isinstance(x, str) for xs, *_ in series.values() for x in xs[:1])
     with canvas(path, 5.0, 3.0 + (0.18 * len(series) if below else 0) + 0.5 * names) as (figure, svg):
         axes = figure.subplots()

@@ -11,7 +11,7 @@ from typing import Any
 from deeplearn import files
 from deeplearn.config import from_json
 from deeplearn.errors import ConfigError, UsageError
-from deeplearn.plain import LONGEST, plain, plain_values
+from deeplearn.plain import LONGEST, counted, plain, plain_values
 from deeplearn.record.folder import CONFIG, ENVIRONMENT, LOG, RESULT, Result
 
 SEEDS = 1000
@@ -86,7 +86,8 @@ def load_run(folder: Path) -> Record:
         raise UsageError(f"{folder} {what}; give a folder that `deeplearn train` printed, or runs/latest.")
     problems: list[str] = []
     head = read_json(folder / CONFIG, problems)
-    seeds = sorted(place for place in folder.glob("seed-*") if place.is_dir() and not place.is_symlink())[:SEEDS]
+    seeds = [place for place in folder.glob("seed-*") if place.is_dir() and not place.is_symlink()]
+    seeds = sorted(seeds, key=lambda place: counted(place.name))[:SEEDS]
     histories = [history for place in (folder, *seeds) if (history := read_history(place / LOG, problems))]
     ended = os.path.lexists(folder / RESULT)
     stored = read_json(folder / RESULT, problems) if ended else None
@@ -135,10 +136,10 @@ def _pictures(folder: Path, problems: list[str]) -> list[Path]:
     if folder.is_symlink():
         problems.append("figures is a link, which is not followed")
         return []
-    found = sorted(path for path in folder.glob("*") if path.suffix in (".svg", ".png", ".jpg", ".wav"))
+    found = [path for path in folder.glob("*") if path.suffix in (".svg", ".png", ".jpg", ".wav")]
     if len(found) > PICTURES:
         problems.append(f"figures holds {len(found)} pictures, of which the first {PICTURES} are shown")
-    return found[:PICTURES]
+    return sorted(found, key=lambda path: counted(path.name))[:PICTURES]
 
 
 def read_history(path: Path, problems: list[str]) -> list[dict[str, float]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deeplearn.plain import plain
+from deeplearn.plain import counted, plain
 from deeplearn.record import figures
 from deeplearn.record.figures import COLOURS, INK, canvas, dress
 from deeplearn.record.folder import write_text
@@ -139,7 +139,7 @@ def _axis(values: Sequence[Any]) -> tuple[np.ndarray, list[tuple[float, str]]]:
     """Heights from 0 to 1, and (height, text) of a few marks: numbers by their size, anything else in its order."""
     if not all(_is_number(value) for value in values):
         texts = [_text(value) for value in values]
-        known = sorted(dict.fromkeys(texts))
+        known = sorted(dict.fromkeys(texts), key=counted)
         heights = np.array([known.index(text) for text in texts]) / max(len(known) - 1, 1)
         return heights, [(known.index(text) / max(len(known) - 1, 1), text) for text in known]
     numbers = np.log(np.array(values, np.float64)) if _is_log(values) else np.array(values, np.float64)

@@ -2,7 +2,6 @@
 
 import difflib
 import sys
-import tempfile
 from pathlib import Path
 
 from deeplearn import catalog, files
@@ -14,34 +13,24 @@ def main(words: list[str]) -> None:
     """Find the benchmark, parse its knobs, run it."""
     from importlib import import_module
 
-    files = _files()
+    known = _files()
     if not words or words[0] in ("-h", "--help"):
         print("usage: deeplearn bench NAME [--quick] [--KNOB ...]\n")
-        for name, path in files.items():
-            print(wrapped(f"  {name:{max(map(len, files))}}  {catalog.summary(path)}"))
+        for name, path in known.items():
+            print(wrapped(f"  {name:{max(map(len, known))}}  {catalog.summary(path)}"))
         print("\ndeeplearn bench NAME --help shows the knobs.")
         return
-    if words[0] not in files:
-        near = difflib.get_close_matches(words[0], files, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(files)}."
+    if words[0] not in known:
+        near = difflib.get_close_matches(words[0], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}."
         raise UsageError(f"there is no benchmark {words[0]!r}; {hint}")
     before_jax()
     module = import_module(f"{catalog.home('benchmarks')}.{words[0]}")
     config = parse(module.Config, words[1:], verb=f"bench {words[0]}", about=module.__doc__ or "")
     if hasattr(config, "output"):
-        _refuse_unwritable(config.output)
+        files.refuse_unwritable(config.output, "--output")
     if code := module.main(config):
         sys.exit(code)
-
-
-def _refuse_unwritable(folder: Path) -> None:
-    """Before anything is measured: StorageError where the results could not be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise files.unwritable(folder, error, "--output") from error
 
 
 def names() -> list[str]:

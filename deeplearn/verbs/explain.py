@@ -29,5 +29,7 @@ def main(words: list[str]) -> None:
         raise UsageError("give at least one picture after the run folder.")
     before_jax()
     from deeplearn.explain import explain
+    from deeplearn.files import refuse_unwritable
 
+    refuse_unwritable(form.output.parent, "--output")
     print(explain(form.run, form.inputs, form.output, trust=form.trust))

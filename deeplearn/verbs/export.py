@@ -31,7 +31,11 @@ def main(words: list[str]) -> None:
     )
     before_jax()
     from deeplearn.export import export
+    from deeplearn.files import refuse_unwritable
+    from deeplearn.trained import recipe_of
 
+    recipe_of(form.run, trust=form.trust)  # Nothing is made in a folder that is no run.
     output = form.output or form.run / "export"
+    refuse_unwritable(output, "--output")
     for path in export(form.run, output, form.platforms, onnx=form.onnx, trust=form.trust):
         print(path)

@@ -42,6 +42,7 @@ def main(words: list[str]) -> None:
     given = [line for word in form.inputs for line in (_standard_input() if word == "-" else [word])]
     from deeplearn import trained
     from deeplearn.data.inputs import accepted
+    from deeplearn.files import refuse_unwritable
 
     recipe, config = trained.recipe_of(form.run, trust=form.trust)
     if recipe.apply is None:
@@ -54,9 +55,9 @@ def main(words: list[str]) -> None:
         raise UsageError(f"{recipe.name} has no draw(), so there is no --picture of what it predicts.")
     if form.picture is not None and form.picture.suffix not in (".svg", ".png"):
         raise UsageError(f"--picture {form.picture}: the ending says no kind of picture; use .svg or .png.")
-    for path in (form.output, form.picture):
+    for knob, path in (("--output", form.output), ("--picture", form.picture)):
         if path not in (None, "-"):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)  # or fail before the work
+            refuse_unwritable(Path(path).parent, knob)
     model = trained.opened(recipe, config)
     found = [recipe.produce(model, given[0], Path(form.output))] if product else recipe.apply(model, given)
     errors = [row["error"] for row in found if row.get("error")]
