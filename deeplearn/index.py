@@ -60,6 +60,7 @@ def coder(model: str, *, trust: bool = False) -> Coder:
 
     Raises:
         UsageError: the run does not code pictures.
+        ConfigError: its training has not ended.
     """
     if model == READY:
         from deeplearn.models.features import features
@@ -73,10 +74,11 @@ def coder(model: str, *, trust: bool = False) -> Coder:
             shape=shape,
             codes=lambda pictures: features(ready, pictures, [LAYER])[LAYER],
         )
-    from deeplearn.trained import load
+    from deeplearn.trained import load, refuse_unended
 
     model = str(Path(model).resolve())  # runs/latest is another run tomorrow
     trained = load(Path(model), trust=trust)
+    refuse_unended(Path(model))
     shape = tuple(getattr(trained.fitted, "shape", ()))
     if len(shape) != 3 or trained.task is None or not trained.task.couples:
         raise UsageError(f"{model} does not code pictures; give a run of retrieval, or {READY}")

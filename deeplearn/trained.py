@@ -1,6 +1,7 @@
 """From a run folder back to the model, without the data set: config (chosen), fitted (computed), variables (learnt)."""
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from deeplearn import catalog, files
 from deeplearn.checkpoint import flat, read, shapes
 from deeplearn.config import from_json
 from deeplearn.data.source import Arrays
-from deeplearn.errors import StorageError, UsageError
+from deeplearn.errors import ConfigError, StorageError, UsageError
 from deeplearn.evaluation import predict_all
 from deeplearn.experiment import Recipe, Run
 from deeplearn.record import fitfile, seal
@@ -88,6 +89,20 @@ def load(folder: Path, *, trust: bool = False) -> Trained:
         StorageError: no checkpoint verifies, or something else in the folder is damaged.
     """
     return opened(*recipe_of(folder, trust=trust))
+
+
+def refuse_unended(folder: Path) -> None:
+    """Of a run that another one learns from, or is judged by.
+
+    Raises:
+        ConfigError: its training has not ended, so what it gives now it will not give again.
+        StorageError: something in the folder is damaged.
+    """
+    if not seal.ended(folder):
+        raise ConfigError(
+            f"the training in {folder} has not ended, and its model may still change; let it end, "
+            f"or go on with it: deeplearn resume {shlex.quote(str(folder))}"
+        )
 
 
 def opened(recipe: Recipe, config: Run) -> Trained:

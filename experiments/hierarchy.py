@@ -164,6 +164,8 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
     if config.network == explain.OWN:
         trained, results = work.fit(partial(classification.experiment, config), config)
         scores["network/accuracy"] = results["test/accuracy"]
+    elif Path(config.network).exists():
+        runs.refuse_unended(Path(config.network))
     (by, random, x, units), found = seen(config, trained), staged(config)
     work.data("pictures", {"pixels": np.asarray(x)})
     for name, stage in found.items():

@@ -27,7 +27,7 @@ PEAK = 20000 / 32768
 
 
 def installed() -> bool:
-    """Whether the package is there: pip install pocketsphinx."""
+    """Whether the package is there: pip install 'deeplearn[listen]'."""
     return importlib.util.find_spec("pocketsphinx") is not None
 
 

@@ -20,12 +20,13 @@ def listener(folder: Path | None, speakers: Collection[str]) -> Trained | None:
     """The run of recognition in a folder, which is to judge these speakers; None without a folder.
 
     Raises:
-        ConfigError: it is no recogniser, or has learnt from one of these voices.
+        ConfigError: it is no recogniser, has not learnt to the end, or has learnt from one of these voices.
     """
     if folder is None:
         return None
     if trained.recipe_of(folder)[0].name != "recognition":
         raise ConfigError(f"{folder} is no run of recognition, which could listen: train one, or leave it out.")
+    trained.refuse_unended(folder)
     judge = trained.load(folder)
     # espeak's en-us+m1 is m1 with an accent, and recognition names accents apart.
     if known := {name for name in speakers if {name, name.split("+")[-1]} & set(judge.fitted.speakers)}:

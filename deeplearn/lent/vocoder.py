@@ -38,10 +38,12 @@ def of_run(folder: Path, mel: Mel, data: Data, seed: int) -> Vocoder:
     """The vocoder of a run folder, for a voice with these spectrograms and recordings.
 
     Raises:
-        ConfigError: it is no run of vocoding, or one of other spectrograms, or has heard what the voice is tested on.
+        ConfigError: it is no run of vocoding, one that has not ended, or of other spectrograms, or has heard what the
+            voice is tested on.
     """
     if trained.recipe_of(folder)[0].name != "vocoding":
         raise ConfigError(f"{folder} is no run of vocoding: train one, or leave it out.")
+    trained.refuse_unended(folder)
     model = trained.load(folder)
     own = model.config
     if own.sound != mel:

@@ -16,7 +16,7 @@ from deeplearn.data.doors.teacher import Data
 from deeplearn.errors import ConfigError, DataError, UsageError
 from deeplearn.lent import vocoder
 from deeplearn.methods.sound import Mel, log_mel
-from deeplearn.record import fitfile
+from deeplearn.record import fitfile, seal
 from deeplearn.trained import Trained
 from experiments import vocoding
 
@@ -85,6 +85,7 @@ def lend(model, monkeypatch, tmp_path):
     def do(own: object = CONFIG, *, name: str = "vocoding", mel: Mel = MEL, data: Data | None = None, seed: int = 0):
         monkeypatch.setattr("deeplearn.trained.recipe_of", lambda folder: (SimpleNamespace(name=name), own))
         monkeypatch.setattr("deeplearn.trained.load", lambda folder: replace(model, config=own))
+        seal.write(tmp_path)
         return vocoder.of_run(tmp_path, mel, data or Data(), seed)
 
     return do
@@ -112,6 +113,13 @@ def test_a_folder_that_holds_another_run_is_named_before_anything_is_trained(tmp
     voice = catalog.load("synthesis")
     with pytest.raises(ConfigError, match="no run of vocoding"):
         vocoder.of_run(tmp_path / "run", voice.Config().sound, Data(), 0)
+
+
+def test_a_vocoder_that_still_learns_is_refused(lend, tmp_path):
+    lend()
+    (tmp_path / "seal.json").write_text('{"files": null}')  # as a training leaves it while it is at work
+    with pytest.raises(ConfigError, match="has not ended"):
+        vocoder.of_run(tmp_path, MEL, Data(), 0)
 
 
 def test_a_vocoder_begins_from_what_another_has_learnt(model, lend, tmp_path, monkeypatch):
