@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from deeplearn import proposals, sweep
+from deeplearn import catalog, proposals, sweep, workers
 from deeplearn.cli import main
+from deeplearn.errors import ConfigError
+from deeplearn.flags import parse
 from deeplearn.proposals import Span, axis
+from deeplearn.verbs.train import form
+from deeplearn.workers import Worker
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = str(ROOT / "tests" / "chosen.py")
@@ -220,17 +224,17 @@ def _start(folder: Path) -> subprocess.Popen:
     )
 
 
+def _begun(folder: Path, over: str, steps: int = 30) -> None:
+    """A sweep of trials that take a while, of which none is trained yet."""
+    recipe = catalog.load(FILE)
+    words = ["--steps", str(steps), "--wait", "0.03", "--save-every", "10"]
+    config = parse(form(recipe, recipe.Config()), words, verb="", about="").knobs
+    sweep.begin(folder, sweep.plan(recipe, config, [over], trials=None, sampler=None, metric=""))
+
+
 def test_two_processes_share_a_sweep_and_a_killed_one_is_gone_on_with(tmp_path):
     folder = tmp_path / "sweep"
-    words = ["--over", "width=8,9", "--steps", "30", "--wait", "0.03", "--save-every", "10", "--folder", str(folder)]
-    from deeplearn import catalog
-    from deeplearn.flags import parse
-    from deeplearn.verbs.train import form
-
-    recipe = catalog.load(FILE)
-    over = words[1:2]
-    config = parse(form(recipe, recipe.Config()), words[2:-2], verb="", about="").knobs
-    sweep.begin(folder, sweep.plan(recipe, config, over, trials=None, sampler=None, metric=""))
+    _begun(folder, "width=8,9")
     victim = _start(folder)
     while not list(folder.glob("trial-000/checkpoints/10*")):
         assert victim.poll() is None, victim.communicate()
@@ -255,5 +259,28 @@ def test_jobs_of_submitit_work_on_one_sweep(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests'}")
     folder = tmp_path / "sweep"
     words = ["--over", "width=8,9", "--folder", str(folder), "--cluster", "local", "--workers", "2"]
-    assert main([*BASE, *words, "--job", "timeout_min=5"]) == 0
+    assert main([*BASE, *words, "--job", "timeout_min=30"]) == 0
     assert all(trial.metrics for trial in sweep.trials_of(folder)) and len(sweep.trials_of(folder)) == 2
+
+
+def test_a_job_whose_time_is_over_is_queued_again_and_its_trial_gone_on_with(tmp_path, monkeypatch):
+    submitit = pytest.importorskip("submitit", reason="submitit is an extra")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests'}")
+    folder = tmp_path / "sweep"
+    _begun(folder, "width=8", steps=800)  # 24 s of waiting alone
+    executor = submitit.LocalExecutor(tmp_path / "jobs")
+    executor.update_parameters(timeout_min=1, signal_delay_s=40)
+    job = executor.submit(Worker(folder))
+    job.result()
+    assert [trial.metrics is not None for trial in sweep.trials_of(folder)] == [True]
+    log = job.stderr()
+    assert "stopped by SIGTERM after step" in log and "restoring step" in log, log
+    steps = [json.loads(line)["step"] for line in (folder / "trial-000" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+
+
+def test_jobs_that_fail_are_named_with_how_to_go_on(tmp_path, monkeypatch):
+    pytest.importorskip("submitit", reason="submitit is an extra")
+    monkeypatch.setattr("deeplearn.workers._command", lambda folder: [sys.executable, "-c", "raise SystemExit(3)"])
+    with pytest.raises(ConfigError, match=r"2 of 2 jobs failed \(.*jobs\); go on with deeplearn sweep "):
+        workers.submitted(tmp_path, "local", 2, ["timeout_min=30"])

@@ -3,15 +3,13 @@
 import dataclasses
 import os
 import secrets
-import shlex
-import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from deeplearn import catalog
-from deeplearn.errors import ConfigError, UsageError, note
+from deeplearn.errors import ConfigError, UsageError
 from deeplearn.flags import before_jax, option, parse, screen_width, wrapped
 
 USAGE = """\
@@ -36,7 +34,7 @@ def main(words: list[str]) -> None:
         _refuse_folder(words[0])
         catalog.locate(words[0])  # A wrong name is told before anything heavy is imported.
     before_jax()
-    from deeplearn import processes, sweep
+    from deeplearn import processes, sweep, workers
 
     if processes.several(os.environ):
         raise ConfigError("a sweep is trained by processes that do not know each other; start it without a launcher.")
@@ -53,9 +51,9 @@ def main(words: list[str]) -> None:
             return
     print(f"sweep: {folder}", file=sys.stderr)
     if form.cluster != "here":
-        _submitted(folder, form)
+        workers.submitted(folder, form.cluster, form.workers, form.job)
     elif form.workers > 1:
-        _together(folder, form.workers)
+        workers.together(folder, form.workers)
     else:
         sweep.work(folder)
     print(sweep.told(folder, screen_width()))
@@ -127,37 +125,3 @@ def _fields() -> list[tuple[str, Any, Any]]:
 def _options() -> type:
     trials = ("trials", Annotated[int | None, _text("How many there are in all, more than before.")], None)
     return dataclasses.make_dataclass("Sweep", [trials, *_fields()], frozen=True)
-
-
-def _command(folder: Path) -> list[str]:
-    return [sys.executable, "-m", "deeplearn", "sweep", str(folder)]
-
-
-def _together(folder: Path, workers: int) -> None:
-    """Processes that know each other by the folder alone. Raises ConfigError where one has failed."""
-    started = [subprocess.Popen(_command(folder), stdout=subprocess.DEVNULL) for _ in range(workers)]
-    try:
-        codes = [one.wait() for one in started]
-    finally:  # Ctrl-C reaches all of them; what else ends this one must not leave them behind.
-        for one in started:
-            one.terminate()
-    if any(codes):
-        raise ConfigError(f"{sum(map(bool, codes))} of {workers} workers failed; go on with deeplearn sweep {folder}")
-
-
-def _submitted(folder: Path, form: Any) -> None:
-    """A job a worker, and their end. Raises UsageError: submitit is not installed, or an option is no NAME=VALUE."""
-    try:
-        import submitit
-    except ImportError as error:
-        raise UsageError("jobs are submitted by submitit, which comes with pip install 'deeplearn[sweep]'.") from error
-    pairs = [word.partition("=") for word in form.job]
-    if bad := [name for name, equals, _ in pairs if not equals]:
-        raise UsageError(f"--job {bad[0]}: give NAME=VALUE, such as timeout_min=60.")
-    executor = submitit.AutoExecutor(folder=folder / "jobs", cluster=form.cluster)
-    executor.update_parameters(**{name: int(value) if value.isdigit() else value for name, _, value in pairs})
-    call = submitit.helpers.CommandFunction(_command(folder.resolve()))
-    jobs = [executor.submit(call) for _ in range(form.workers)]
-    note(f"jobs {', '.join(job.job_id for job in jobs)}; output in {shlex.quote(str(folder / 'jobs'))}")
-    for job in jobs:
-        job.result()
