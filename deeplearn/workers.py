@@ -2,15 +2,19 @@
 
 import contextlib
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deeplearn.errors import ConfigError, UsageError, note
 
+SIGNAL = signal.SIGUSR2
+"""By which submitit lets a job know that it has to end."""
 MINUTES = 60
 """Of a job where the user says nothing: short enough for any queue, as what is stopped is gone on with."""
 STARTS = 1000
@@ -29,7 +33,10 @@ class Worker:
 
     def __call__(self) -> None:
         """Work on the sweep. Raises CalledProcessError where that fails."""
-        self.process = subprocess.Popen(_command(self.folder))
+        # Slurm signals whatever runs in the job, and this signal ends a process that does not know it.
+        self.process = subprocess.Popen(
+            _command(self.folder), preexec_fn=partial(signal.signal, SIGNAL, signal.SIG_IGN)
+        )
         while self.process.poll() is None:  # Not `wait`, whose lock `checkpoint` would find taken.
             time.sleep(0.2)
         if self.process.returncode:

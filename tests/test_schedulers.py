@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deeplearn import sealed
+from deeplearn import sealed, sweep
 from deeplearn.checkpoint import read
 
 TESTS = Path(__file__).parent
@@ -184,6 +184,22 @@ def test_an_array_trains_a_seed_each(cluster):
     for index in range(2):
         assert cluster.finish(f"{job}_{index}") == "COMPLETED"
     assert bits(cluster.folder / "seed-0") != bits(cluster.folder / "seed-1")
+
+
+def test_a_sweep_as_jobs_survives_a_preemption(cluster):
+    pytest.importorskip("submitit", reason="submitit is an extra")
+    folder = cluster.folder / "sweep"
+    words = f"--over width=8,9 --steps 300 --wait 0.03 --save-every 10 --folder {folder} --cluster slurm --workers 2"
+    command = [sys.executable, "-m", "deeplearn", "sweep", str(TESTS / "chosen.py"), *words.split()]
+    with (cluster.folder / "sweep.out").open("w") as out:
+        process = subprocess.Popen(command, env=cluster.environment, stdout=out, stderr=out)
+    saved(cluster, "sweep/trial-000", 20)
+    job = re.search(r"jobs (\d+)", (cluster.folder / "sweep.out").read_text())[1]
+    cluster.call("scancel", "--signal=USR2", job)
+    assert process.wait(170) == 0, (cluster.folder / "sweep.out").read_text()
+    assert [trial.metrics is not None for trial in sweep.trials_of(folder)] == [True, True]
+    logs = "".join(log.read_text() for log in (folder / "jobs").glob("*_log.*"))
+    assert "stopped by SIGTERM after step" in logs and "restoring step" in logs and "Requeued job" in logs, logs
 
 
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="needs Open MPI: apt-get install openmpi-bin")
