@@ -126,7 +126,7 @@ def test_a_vocoder_begins_from_what_another_has_learnt(model, lend, tmp_path, mo
     lend()  # the folder then holds that model
     batch = {"sound": np.zeros((1, 8000), np.int16), "mask": np.ones(1, np.float32), "index": np.zeros(1, np.int32)}
     config = with_knobs(CONFIG, {"init": tmp_path, "adversary": 0.1, "critics": 1})
-    found = vocoding.begun(config).init(jax.random.key(1), batch)["params"]
+    found = jax.jit(vocoding.begun(config).init)(jax.random.key(1), batch)["params"]
     jax.tree.map(np.testing.assert_array_equal, found["maker"], model.variables["params"]["maker"])
     assert "critic" in found
     with pytest.raises(ConfigError, match="--width 8 --depth 1"):
