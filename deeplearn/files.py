@@ -68,10 +68,10 @@ def home() -> Path:
 
 
 def refuse_unwritable(folder: Path, knob: str) -> None:
-    """Before any work is done whose results go there; makes the folder. StorageError names the knob to change."""
+    """Before any work is done whose results go there; makes nothing. StorageError names the knob to change."""
+    nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise unwritable(folder, error, knob) from error

@@ -187,6 +187,7 @@ def _write(
     found = _coded(by, more)
     everything = found if codes is None else np.concatenate([codes, found])
     names = [*names, *map(str, more)]
+    index.mkdir(parents=True, exist_ok=True)
     np.save(index / "codes.npy", everything)
     head = {"model": by.model, "seal": by.seal, "files": names, "code": files.sha256(index / "codes.npy")}
     write_text(index / "index.json", json.dumps(head, indent=1) + "\n", "--output")  # Last: the codes are whole.

@@ -69,6 +69,13 @@ def test_a_place_that_takes_no_files_is_named_before_the_work(run, tmp_path, wor
     assert f"cannot write {tmp_path / 'file'}" in (said := capsys.readouterr().err) and "--output" in said
 
 
+@pytest.mark.parametrize("words", [["export"], ["explain", "a.png"], ["predict", "a.png"]])
+def test_a_run_that_cannot_be_read_leaves_no_folder_behind(tmp_path, words):
+    verb, *inputs = words
+    assert main([verb, str(tmp_path / "run"), *inputs, "--output", str(tmp_path / "new" / "x.json")]) != 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_without_a_model_has_nothing_to_export(tmp_path):
     (tmp_path / "own.py").write_text("from deeplearn import Run as Config\ndef main(config, work):\n    return {}\n")
     recipe = catalog.load(str(tmp_path / "own.py"))

@@ -77,6 +77,7 @@ def write(path: Path, photo: Photo) -> None:
     values = np.concatenate([colour, *alpha], axis=2).clip(0, 1) * (2**photo.bits - 1)
     channels = np.round(values).astype(np.uint8 if photo.bits == 8 else np.uint16)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if photo.bits == 16:
             png16.write(path, channels, photo.profile)
         else:
