@@ -22,7 +22,7 @@ class Case(NamedTuple):
 def _table(folder: Path, size: int, rng: np.random.Generator) -> None:
     """Six numbers, two names, a day and a price in a row."""
     numbers, place, kind = rng.normal(size=(size, 6)).round(3), rng.integers(0, 50, size), rng.integers(0, 8, size)
-    day = np.datetime64("2024-01-01") + rng.integers(0, 700, size)
+    day = np.datetime64("2024-01-01") + rng.integers(0, 700, size).astype("m8[D]")
     price = np.exp(4 + 0.3 * numbers[:, 0] + 0.02 * place + 0.2 * rng.normal(size=size)).round(2)
     with (folder / "table.csv").open("w") as file:
         file.write("a,b,c,d,e,f,place,kind,day,price\n")

@@ -184,7 +184,8 @@ def timely(path: Path, late: float = 1.0) -> Path:
     rng, first = np.random.default_rng(2), np.datetime64("2020-01-01")
     area, noise = rng.integers(50, 200, 250), rng.uniform(0.9, 1.1, 250)
     price = area * noise * np.where(np.arange(250) > 200, late, 1)
-    return write(path, [f"Faro,{area[i]},{first + i},{price[i]:.2f}" for i in range(250)])
+    days = first + np.arange(250).astype("m8[D]")
+    return write(path, [f"Faro,{area[i]},{days[i]},{price[i]:.2f}" for i in range(250)])
 
 
 def steps_of(tmp_path: Path, config: prices.Config) -> tuple[list[int], Trained]:
