@@ -302,7 +302,10 @@ PRESETS = {
     ),
 }
 EXPECTED = {"test/beam_cer": (0.014, 0.012)}  # also where flite cannot be had
-SMOKE = {"data.sentences": 64, "data.phrases": 0, "data.flite": 0, "shapes": 1, "width": 16, "layers": 2}
+SMOKE = {
+    "data.sentences": 64, "data.phrases": 0, "data.flite": 0, "data.held": 16, "shapes": 1, "width": 16, "layers": 2,
+    "beams": 4,
+}  # fmt: skip
 
 if __name__ == "__main__":
     run_file(__file__)

@@ -295,12 +295,12 @@ EXPECTED = {"test/psnr": (31.2, 0.2)}
 SMOKE = {
     "steps": 8,
     "batch": 8,
-    "width": 8,
+    "width": 4,
     "weakest": 24.0,
     "strongest": 26.0,
     "optimizer.rate": 1e-2,
     "data.crop": 32,
-    "data.square": 64,
+    "data.square": 32,
 }
 
 if __name__ == "__main__":

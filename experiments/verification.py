@@ -303,6 +303,7 @@ PRESETS = {
 EXPECTED = {"test/eer": (0.019, 0.004)}
 SMOKE = {
     "parts": ("network",),
+    "data.folds": 2,
     "steps": 8,
     "batch": 16,
     "width": 4,

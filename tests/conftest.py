@@ -10,7 +10,7 @@ from importlib.metadata import version
 # older way to make it spares another third of the processor's time, and cutting programs into parts for several
 # threads only costs where two test processes have two cores.
 FLAGS = (
-    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1 "
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
     "--xla_cpu_parallel_codegen_split_count=1"
 )
 OLDER = " --xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith("0.10.") else ""

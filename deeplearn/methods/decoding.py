@@ -1,5 +1,6 @@
 """Decoding: which condition a pattern of voxels belongs to, learnt in some runs and tested in another."""
 
+import itertools
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -65,12 +66,7 @@ def whitened(
 
 def nearest(white: Float[np.ndarray, "R R C V"]) -> Int[np.ndarray, "R C"]:
     """The condition whose mean over the other runs lies nearest to each pattern of a run, of `whitened` patterns."""
-    found = []
-    for number, own in enumerate(white):
-        centres = np.delete(own, number, axis=0).mean(0)
-        # Of the squared distance |x|² - 2 x c + |c|² the first term is the same for all conditions.
-        found.append((2 * own[number] @ centres.T - (centres**2).sum(1)).argmax(1))
-    return np.array(found)
+    return np.array([_closest(own[run], np.delete(own, run, axis=0).mean(0)) for run, own in enumerate(white)])
 
 
 def best_noise(
@@ -86,12 +82,33 @@ def left_out_runs(
     means: Float[np.ndarray, "R C V"], noise: Float[np.ndarray, "N V"], runs: Shaped[np.ndarray, "N"]
 ) -> Int[np.ndarray, "R C"]:
     """The condition that each pattern is taken for by all other runs, which also choose what whitens (`best_noise`)."""
-    white, found = {kind: whitened(means, noise, runs, kind) for kind in NOISE}, []
-    for number, run in enumerate(np.unique(runs)):
-        others = runs != run
-        kind = best_noise(np.delete(means, number, axis=0), noise[others], runs[others])
-        found.append(nearest(white[kind])[number])
+    own = {kind: nearest(whitened(means, noise, runs, kind)) for kind in NOISE}
+    if len(means) < 3:
+        return own[NOISE[0]]
+    inner = {kind: _left_out_pairs(means, noise, runs, kind) for kind in NOISE}
+    found = []
+    for run in range(len(means)):
+        hits = {kind: accuracy(np.delete(taken[run], run, axis=0)) for kind, taken in inner.items()}
+        found.append(own[max(NOISE, key=hits.__getitem__)][run])
     return np.array(found)
+
+
+def _left_out_pairs(
+    means: Float[np.ndarray, "R C V"], noise: Float[np.ndarray, "N V"], runs: Shaped[np.ndarray, "N"], kind: Noise
+) -> Int[np.ndarray, "R R C"]:
+    """[a, b]: what the patterns of run b are taken for by all runs but a and b; [b, a] has the same whitening."""
+    taken = np.zeros((len(means), len(means), means.shape[1]), int)
+    names = np.unique(runs)
+    for a, b in itertools.combinations(range(len(means)), 2):
+        white = means @ whitener(noise[(runs != names[a]) & (runs != names[b])], kind)
+        centres = np.delete(white, (a, b), axis=0).mean(0)
+        taken[a, b], taken[b, a] = _closest(white[b], centres), _closest(white[a], centres)
+    return taken
+
+
+def _closest(patterns: Float[np.ndarray, "C V"], centres: Float[np.ndarray, "D V"]) -> Int[np.ndarray, "C"]:
+    # Of the squared distance |x|² - 2 x c + |c|² the first term is the same for all centres.
+    return (2 * patterns @ centres.T - (centres**2).sum(1)).argmax(1)
 
 
 def accuracy(taken: Int[np.ndarray, "R C"]) -> float:

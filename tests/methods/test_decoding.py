@@ -57,10 +57,13 @@ def test_what_whitens_is_chosen_without_the_run_that_is_tested():
     values = made(1.0, seed=3)
     means, noise = decoding.patterns(values, RUNS, LABELS)
     taken = decoding.left_out_runs(means[:, :2], noise, RUNS)
+    for run in range(len(means)):
+        kept = run != RUNS
+        kind = decoding.best_noise(np.delete(means[:, :2], run, axis=0), noise[kept], RUNS[kept])
+        white = decoding.whitened(means[:, :2], noise, RUNS, kind)
+        np.testing.assert_array_equal(taken[run], decoding.nearest(white)[run])
     kept = RUNS != 2
     kind = decoding.best_noise(np.delete(means[:, :2], 2, axis=0), noise[kept], RUNS[kept])
-    white = decoding.whitened(means[:, :2], noise, RUNS, kind)
-    np.testing.assert_array_equal(taken[2], decoding.nearest(white)[2])
     changed = means[:, :2].copy()
     changed[2] += 100 * np.random.default_rng(0).normal(size=changed[2].shape)
     assert decoding.best_noise(np.delete(changed, 2, axis=0), noise[kept], RUNS[kept]) == kind

@@ -38,7 +38,7 @@ class Data:
     crop: Count = 64
     """Side in pixels of the squares that are learnt from."""
     square: Count = 256
-    """Side of the square of each test photograph that is tested on, at its upper left."""
+    """Side of the square of each test photograph that is tested on, at its upper left; twice that of classic ones."""
 
 
 class Photos(NamedTuple):
@@ -119,7 +119,7 @@ def load(data: Data, batch: int, seed: int) -> Photos:
         chances = np.array([*TRAIN.values()]) / sum(TRAIN.values())
     squares = Squares(train, chances if len(chances) else np.full(len(train), 1 / len(train)), data.crop)
     corners = [train[row][-CORNER:, -CORNER:] for row in range(min(len(train), VALIDATED))]
-    sides = {"test": data.square, "classic": 512}
+    sides = {"test": data.square, "classic": 2 * data.square}
     return Photos(
         train=Records(records=squares, batch=batch, seed=seed, threads=2, name=title),
         validation=np.stack(corners),
