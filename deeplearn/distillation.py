@@ -89,8 +89,8 @@ def distilling(
     return Task(init=init, loss=loss, predict=predict, statistics=statistics, couples=True)
 
 
-def unit(x: Float[Array, "N D"], axis: int = 1) -> Float[Array, "N D"]:
-    """Of length 1."""
+def unit(x: Float[Array, "*any"], axis: int = 1) -> Float[Array, "*any"]:
+    """Of length 1 along an axis."""
     return x / jnp.maximum(jnp.linalg.norm(x, axis=axis, keepdims=True), 1e-6)
 
 

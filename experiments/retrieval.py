@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +34,7 @@ from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Amount, Count, Positive, Rest
 from deeplearn.methods import contrast, ranking
 from deeplearn.metrics import Mean
+from deeplearn.models.joined import Joined
 from deeplearn.models.pretrained import begun
 from deeplearn.models.zoo import Model, build
 from deeplearn.optimizer import Optimizer, make
@@ -56,6 +58,8 @@ class Config(Run):
     apart, codes also tell apart what was never seen. Not for what looks the same when turned."""
     code: Count = 64
     """Numbers in a code."""
+    networks: Count = 1
+    """That share nothing but the batches; their codes are joined, each as long as `code`."""
     temperature: Positive = 0.1
     """Of the cosines."""
     prototypes: Count = 24
@@ -85,6 +89,12 @@ def augment(config: Config, key: Array, batch: Batch) -> Batch:
     return two(key, batch | {"image": posed, "label": config.poses * batch["label"] + drawn})
 
 
+def network(config: Config) -> nn.Module:
+    """[B, H, W, C] -> a code [B, D], or one of each network [B, M, D]."""
+    one = build(config.model, config.code)
+    return one if config.networks == 1 else Joined(one, config.networks)
+
+
 def task(config: Config, fitted: Fitted) -> Task:
     """Predicts codes of length 1."""
 
@@ -92,14 +102,21 @@ def task(config: Config, fitted: Fitted) -> Task:
         both = jnp.concatenate([batch["image"], batch["other"]]) if "other" in batch else batch["image"]
         return (images.scaled(fitted, both),)
 
-    def objective(codes: Float[Array, "N D"], batch: Batch) -> tuple[Mean, Mapping[str, Any]]:
+    def each(outputs: Float[Array, "N ..."]) -> Float[Array, "N M D"]:
+        return unit(outputs.reshape(len(outputs), -1, config.code), axis=2)
+
+    def objective(outputs: Float[Array, "N ..."], batch: Batch) -> tuple[Mean, Mapping[str, Any]]:
         if "other" not in batch:  # Evaluated: a contrast with whatever is in the same batch would say nothing.
             return Mean(total=jnp.float32(0), count=jnp.float32(0)), {}
         label, mask = batch["label"] if config.method == "supervised" else batch["index"], jnp.tile(batch["mask"], 2)
-        loss = contrast.supervised(unit(codes), jnp.tile(label, 2), mask, config.temperature)
-        return Mean.of(loss, mask), {}
+        codes = [each(outputs)[:, member] for member in range(config.networks)]
+        losses = [contrast.supervised(own, jnp.tile(label, 2), mask, config.temperature) for own in codes]
+        return Mean.of(sum(losses) / len(losses), mask), {}
 
-    model, change = build(config.model, config.code), partial(augment, config)
+    def predict(outputs: Float[Array, "N ..."], _: Batch) -> Float[Array, "N M*D"]:
+        return each(outputs).reshape(len(outputs), -1) / np.float32(np.sqrt(config.networks))
+
+    model, change = network(config), partial(augment, config)
     if config.method == "dino":
         return distilling(
             model,
@@ -115,13 +132,15 @@ def task(config: Config, fitted: Fitted) -> Task:
         objective,
         inputs=inputs,
         augment=change,
-        predict=lambda codes, _: unit(codes),
+        predict=predict,
         couples=True,
     )
 
 
 def refuse(config: Config, fitted: Fitted) -> None:
-    """Raises ConfigError where turned pictures cannot be classes of their own, or the slow copy would begin apart."""
+    """Raises ConfigError where turned pictures cannot be classes of their own, or a network cannot begin as asked."""
+    if config.networks > 1 and (config.method == "dino" or config.model.init is not None):
+        raise ConfigError("--networks are several that begin anew: leave out --method dino and --model.init.")
     if config.method == "dino" and config.model.init is not None:
         raise ConfigError("--method dino begins with a copy of fresh weights: leave --model.init out.")
     if config.poses > 1 and config.method != "supervised":
@@ -158,7 +177,7 @@ def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     refuse(config, fitted)
     learns = task(config, fitted)
     if (weights := config.model.init) is not None:
-        model = build(config.model, config.code)
+        model = network(config)
         learns = starting(learns, lambda fresh: begun(weights, model, fresh, fitted.shape))
     return Experiment(
         task=learns,
@@ -212,7 +231,7 @@ def figures(trained: Trained, folder: Path) -> None:
 TAKES_FILES = True
 PRESETS = {
     "mnist5k": Config(),
-    "unseen": Config(unseen=5, poses=8),
+    "unseen": Config(unseen=5, poses=8, networks=3),
     "simclr": Config(method="simclr", temperature=0.2),
     "dino": Config(method="dino"),
 }

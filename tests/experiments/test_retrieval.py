@@ -42,3 +42,28 @@ def test_a_turned_picture_is_of_another_class_and_both_views_of_it_are_of_one():
 def test_poses_that_make_no_classes_are_refused(knobs, message):
     with pytest.raises(ConfigError, match=message):
         retrieval.experiment(replace(CONFIG, poses=4, **knobs))
+
+
+def test_several_networks_learn_as_each_alone_and_their_cosines_are_averaged():
+    config = replace(CONFIG, networks=2)
+    batch = {name: column[:16] for name, column in retrieval.experiment(CONFIG).train.at(0).items()}
+    fitted = images.measured(retrieval.parts(CONFIG)[0])
+    several, alone = retrieval.task(config, fitted), retrieval.task(CONFIG, fitted)
+    variables = several.init(jax.random.key(0), batch)
+    each = [{"params": variables["params"][f"network{member}"]} for member in range(2)]
+    assert not np.array_equal(each[0]["params"]["head"]["kernel"], each[1]["params"]["head"]["kernel"])
+    loss = several.loss(variables, batch, jax.random.key(1), True).loss.compute()
+    expected = [alone.loss(own, batch, jax.random.key(1), True).loss.compute() for own in each]
+    np.testing.assert_allclose(loss, np.mean(expected), rtol=1e-5)
+    codes = np.asarray(several.predict(variables, batch))
+    near = np.mean(
+        [np.asarray(found) @ np.asarray(found).T for found in (alone.predict(own, batch) for own in each)], 0
+    )
+    assert codes.shape == (16, 2 * CONFIG.code)
+    np.testing.assert_allclose(codes @ codes.T, near, atol=1e-5)
+
+
+@pytest.mark.parametrize("knobs", [{"method": "dino"}, {"model": Model(name="mlp", init="pretrained:x.pth")}])
+def test_several_networks_begin_anew_or_are_refused(knobs):
+    with pytest.raises(ConfigError, match="networks"):
+        retrieval.experiment(replace(CONFIG, networks=2, **knobs))
