@@ -89,9 +89,12 @@ class Store:
 
     def _finish(self, step: int, target: Path, started: float) -> None:
         self._orbax.wait_until_finished()
-        if jax.process_index() == 0:  # Orbax commits, here, only what all processes have written.
-            sealed.seal(sealed.partial(target), step, sealed.fit_hash(self.folder))
-            sealed.partial(target).rename(target)
+        partial, process, processes = sealed.partial(target), jax.process_index(), jax.process_count()
+        if process > 0:
+            sealed.send(partial, process, processes)
+        else:  # Orbax commits, here, only what all processes have written.
+            sealed.seal(partial, step, sealed.fit_hash(self.folder), sealed.gather(partial, processes))
+            partial.rename(target)
             files.sync(self.folder)
             self._prune()
         self.sealed, self.seconds = step, time.monotonic() - started

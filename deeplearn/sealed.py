@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +30,12 @@ FIT = "fit.json"
 """Beside checkpoints/: what is trained there, with an id. Seals hold its hash, so that no other run's can be taken."""
 LARGEST_SEAL = 10_000_000
 """Bytes of a manifest that is read: some 50,000 files."""
+PATIENCE = 600.0
+"""Seconds that one process waits for what another has hashed; hashing 100 GB takes one about a minute."""
+Entry = dict[str, int | str]
+"""`size` in bytes and `sha256` of a file."""
+WRITER = re.compile(r"(?:^|/)(?:ocdbt\.)?process_([0-9]+)(?:/|$)")
+"""Where Orbax puts what one of several processes has written."""
 OURS = re.compile(rf"([0-9]+)({re.escape(DAMAGED)}|{re.escape(PARTIAL)}.*)?")
 """Names in checkpoints/: a step, sealed, damaged or unfinished (Orbax adds an ending of its own while it writes)."""
 
@@ -90,15 +97,62 @@ def newest(folder: Path) -> tuple[int | None, dict[int, str]]:
     return None, {}
 
 
-def seal(path: Path, step: int, fit: str | None) -> None:
-    """Write the manifest of a committed checkpoint; everything is synced first, so that power may fail at any time."""
-    found = {name: status for name, status in files.walk(path)}
+def entries(path: Path, process: int = 0, processes: int = 1) -> dict[str, Entry]:
+    """What a process has written there, by name; all of it is synced first, so that power may fail at any time."""
+    found = {name: status for name, status in files.walk(path) if _writer(name) % processes == process}
     for name in found:
         files.sync(path / name)
     sizes = {name: status.st_size for name, status in found.items() if stat.S_ISREG(status.st_mode)}
     hashed = zip(sizes.items(), _hashes([path / name for name in sizes]), strict=True)
-    listed = {name: {"size": size, "sha256": digest} for (name, size), digest in hashed}
-    (path / SEAL).write_text(json.dumps({"step": step, "fit": fit, "files": listed}, indent=1))
+    return {name: {"size": size, "sha256": digest} for (name, size), digest in hashed}
+
+
+def _writer(name: str) -> int:
+    """The process that has written a file or folder: Orbax names those of each, and the first writes the rest."""
+    match = WRITER.search(name)
+    return int(match[1]) if match else 0
+
+
+def send(path: Path, process: int, processes: int) -> None:
+    """To the first process, the `entries` of another, once Orbax has committed what all have written."""
+    _wait_for(path, 0)
+    told = _told(path, process)
+    draft = told.with_name(f"{told.name}.new")
+    draft.write_text(json.dumps(entries(path, process, processes)))
+    draft.rename(told)
+
+
+def gather(path: Path, processes: int) -> dict[str, Entry]:
+    """The `entries` of all processes, each of which has hashed its own."""
+    found = entries(path, 0, processes)
+    for process in range(1, processes):
+        told = _told(path, process)
+        _wait_for(told, process)
+        found |= files.read_json(told, LARGEST_SEAL)
+        told.unlink()
+    return found
+
+
+def _told(path: Path, process: int) -> Path:
+    """Beside the unfinished checkpoint, under a name that counts as unfinished, too."""
+    return path.with_name(f"{path.name}.{process}.json")
+
+
+def _wait_for(path: Path, process: int) -> None:
+    """Raises StorageError where a process does not come: on a disk that is not shared, its files are seen by none."""
+    end = time.monotonic() + PATIENCE
+    while not path.exists():
+        if time.monotonic() > end:
+            raise StorageError(
+                f"{path} of process {process} did not appear within {PATIENCE:.0f} s; let --workdir lie on a disk "
+                "that all processes share."
+            )
+        time.sleep(0.02)
+
+
+def seal(path: Path, step: int, fit: str | None, found: Mapping[str, Entry]) -> None:
+    """Write the manifest of a committed checkpoint, of its `entries`."""
+    (path / SEAL).write_text(json.dumps({"step": step, "fit": fit, "files": found}, indent=1))
     files.sync(path / SEAL)
     files.sync(path)
 

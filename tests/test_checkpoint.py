@@ -1,6 +1,7 @@
 import contextlib
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -296,3 +297,41 @@ def test_the_first_error_is_the_one_shown(folder, monkeypatch):
     with contextlib.suppress(KeyError), Store(folder) as store:
         store.save(3, state(3.0))
         raise KeyError("the loop's own")
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A checkpoint that three processes have written and Orbax has committed, not yet sealed."""
+    path = sealed.partial(tmp_path / "7")
+    for name in (
+        "d/a",
+        "ocdbt.process_0/d/b",
+        "ocdbt.process_1/d/c",
+        "ocdbt.process_2/d/e",
+        "x/process_1",
+        "process_1x",
+    ):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(name)
+    return path
+
+
+def test_each_process_hashes_what_it_has_written_and_the_first_seals_all(written):
+    each = [sealed.entries(written, process, 3) for process in range(3)]
+    assert sorted(each[1]) == ["ocdbt.process_1/d/c", "x/process_1"] and sorted(each[2]) == ["ocdbt.process_2/d/e"]
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(sealed.gather, written, 3)
+        others = [pool.submit(sealed.send, written, process, 3) for process in (2, 1)]
+        assert [other.result() for other in others] == [None, None]
+    assert first.result() == sealed.entries(written) == each[0] | each[1] | each[2]
+    assert list(written.parent.iterdir()) == [written]
+    sealed.seal(written, 7, None, first.result())
+    assert verify(written.rename(written.with_name("7"))) is None
+
+
+def test_processes_that_do_not_share_a_disk_are_told_so(written, monkeypatch):
+    monkeypatch.setattr(sealed, "PATIENCE", 0.1)
+    with pytest.raises(StorageError, match=r"process 1 did not appear .* all processes share"):
+        sealed.gather(written, 2)
+    with pytest.raises(StorageError, match=r"process 0 did not appear .* all processes share"):
+        sealed.send(written.with_name("8.partial"), 1, 2)

@@ -166,6 +166,14 @@ def test_two_processes_learn_what_one_learns(case, together, alone):
         np.testing.assert_allclose(predicted, predict_all(TASK, variables(state), TESTED), atol=1e-4)
 
 
+def test_what_both_have_written_is_in_one_seal(together):
+    folder = together / "data" / "checkpoints"
+    assert not [path for path in folder.iterdir() if sealed.PARTIAL in path.name]
+    names = json.loads((folder / str(SHORT.steps) / sealed.SEAL).read_text())["files"]
+    assert {f"ocdbt.process_{rank}/manifest.ocdbt" for rank in range(2)} < set(names)
+    assert sealed.verify(folder / str(SHORT.steps)) is None
+
+
 EXACT = """
 import sys
 from deeplearn import processes
