@@ -24,7 +24,11 @@ LOWER_IS_BETTER = set(
     "loss error mae mse rmse mape nll ece calibration brier eer wer cer ter mcd fid perplexity distance deviation "  # noqa: SIM905
     "substitutions deletions insertions deletion randomised gap".split()
 )
-SHARES = {"accuracy", "top5", "calibration_error", "coverage", "precision", "recall", "f1", "map", "eer", "iou", "auc"}
+SHARES = {
+    *("accuracy", "top", "calibration", "coverage", "precision", "recall", "f", "map", "ap", "ar", "eer", "iou", "auc"),
+    *("tar", "nmi", "copies", "pointing"),
+}
+"""First words of metrics that lie between 0 and 1: `recall@10`, `top5`, `ap_small`, `accuracy at 100`."""
 NEITHER_IS_BETTER = {"coverage", "clusters", "length", "count", "skipped", "steps", "depth", "blanks"}
 
 
@@ -225,7 +229,8 @@ def _row(label: str, group: list[Record]) -> Row:
 
 def _within(metric: str, value: Interval) -> Interval:
     """The interval of a share stays within 0 and 1, which Student's does not know."""
-    if metric.rpartition("/")[2] not in SHARES or value.low is None or value.high is None:
+    word = re.split("[^a-z]", metric.rpartition("/")[2])[0]
+    if word not in SHARES or value.low is None or value.high is None:
         return value
     return replace(value, low=min(max(value.low, 0.0), value.mean), high=max(min(value.high, 1.0), value.mean))
 

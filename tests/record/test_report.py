@@ -178,6 +178,19 @@ def test_the_table_joins_seeds_and_stands_beside_the_competitor(folders: list[Pa
     assert text.count("**") == 2  # One best value; the losses are all equal.
 
 
+@pytest.mark.parametrize(
+    "metric", ["recall@10", "map@r", "tar@far=0.01", "top5", "ap50", "ar_small", "accuracy at 100"]
+)
+def test_the_interval_of_a_share_stays_within_one(metric: str, tmp_path: Path) -> None:
+    runs = []
+    for seed, value in enumerate([0.999, 0.93]):
+        folder = make_run(tmp_path / str(seed), Config(seed=seed))
+        result = json.loads((folder / "result.json").read_text())
+        (folder / "result.json").write_text(json.dumps(result | {"metrics": {f"test/{metric}": value}}))
+        runs.append(load_run(folder))
+    assert ", 1.0000]" in table(runs)
+
+
 def test_the_same_seed_twice_is_not_two_seeds(tmp_path: Path) -> None:
     runs = [load_run(make_run(tmp_path / str(i), Config(seed=0), 0.9)) for i in range(2)]
     assert "±" not in table(runs)
