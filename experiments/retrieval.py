@@ -104,7 +104,7 @@ def task(config: Config, fitted: Fitted) -> Task:
         return (images.scaled(fitted, both),)
 
     def each(outputs: Float[Array, "N ..."]) -> Float[Array, "N M D"]:
-        return unit(outputs.reshape(len(outputs), -1, config.code), axis=2)
+        return unit(outputs.reshape(outputs.shape[0], -1, config.code), axis=2)
 
     def objective(outputs: Float[Array, "N ..."], batch: Batch) -> tuple[Mean, Mapping[str, Any]]:
         if "other" not in batch:  # Evaluated: a contrast with whatever is in the same batch would say nothing.
@@ -115,7 +115,7 @@ def task(config: Config, fitted: Fitted) -> Task:
         return Mean.of(sum(losses) / len(losses), mask), {}
 
     def predict(outputs: Float[Array, "N ..."], _: Batch) -> Float[Array, "N M*D"]:
-        return each(outputs).reshape(len(outputs), -1) / np.float32(np.sqrt(config.networks))
+        return each(outputs).reshape(outputs.shape[0], -1) / np.float32(np.sqrt(config.networks))
 
     model, change = network(config), partial(augment, config)
     if config.method == "dino":
