@@ -7,8 +7,8 @@ BIN := .venv/bin
 digits: .venv/ready  ## train the default experiment on real data, beside an SVM
 	$(BIN)/deeplearn train classification
 
-test: .venv/ready  ## everything but the trainings to a promised result
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: .venv/ready  ## everything but the trainings to a promised result; a third process for two cores, as some tests wait
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 slow: .venv/ready  ## train experiments to the results they promise
 	$(BIN)/python -m pytest -m slow
