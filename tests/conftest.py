@@ -6,7 +6,7 @@ import signal
 from importlib.metadata import version
 
 # Before JAX starts: the tests of parallelism need several devices, and a CPU can play eight.
-# The tests compile far more than they compute: less optimised machine code makes them more than twice as fast, the
+# The tests compile far more than they compute: unoptimised machine code makes them more than twice as fast, the
 # older way to make it spares another third of the processor's time, and cutting programs into parts for several
 # threads only costs where two test processes have two cores.
 FLAGS = (
