@@ -15,14 +15,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from deeplearn import files, sealed
@@ -30,6 +30,7 @@ from deeplearn.errors import ConfigError, StorageError
 from deeplearn.lock import locked
 from deeplearn.sealed import say
 
+Taken = TypeVar("Taken")
 READS = 20
 """Times that a reader looks again where the training has removed what it was about to read."""
 
@@ -153,32 +154,31 @@ class Store:
             ConfigError: tree, shape or type differ: the checkpoint belongs to another model or optimizer.
             StorageError: there are checkpoints, but none that verifies.
         """
-        step = self._newest()
+        wanted = flat(target)
+        take = partial(self._take, wanted)
+        if jax.process_count() == 1:
+            step, taken = self._choose(sealed.reading(take))
+        else:  # Verified first: in Orbax all would wait for the one that cannot read.
+            step = sealed.agree(self.folder, lambda look: self._choose(look)[0])
+            taken = None if step is None else take(self.folder / str(step))
         if step is None:
             return None
-        path = self.folder / str(step)
-        wanted = flat(target)
+        return step, jax.tree.unflatten(jax.tree.structure(target), [taken[name] for name in wanted])
+
+    def _take(self, wanted: dict[str, jax.ShapeDtypeStruct], path: Path) -> dict[str, jax.Array]:
         _compare(_saved(self._orbax, path), wanted, path)
-        restored = self._orbax.restore(path, args=ocp.args.StandardRestore(wanted))
-        return step, jax.tree.unflatten(jax.tree.structure(target), [restored[name] for name in wanted])
+        return self._orbax.restore(path, args=ocp.args.StandardRestore(wanted))
 
-    def _newest(self) -> int | None:
-        """The newest step whose seal verifies. The first process chooses for all; its errors end the others, too."""
-        chosen = self._choose() if jax.process_index() == 0 else None
-        if jax.process_count() == 1:
-            return chosen
-        step = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if chosen is None else chosen)))
-        return None if step < 0 else step
-
-    def _choose(self) -> int | None:
-        chosen, faults = sealed.newest(self.folder)
+    def _choose(self, look: sealed.Look[Taken]) -> tuple[int | None, Taken | None]:
+        """(the newest step whose seal verifies, what was read of it); damaged ones before it are set aside."""
+        chosen, taken, faults = sealed.newest(self.folder, look)
         for step, fault in faults.items():
             path = self.folder / str(step)
             aside = path.with_name(path.name + sealed.DAMAGED)
             sealed.remove(aside)
             path.rename(aside)
             say(f"checkpoint {step} is damaged ({fault}); set aside as {aside}")
-        return chosen
+        return chosen, taken
 
 
 def read(
@@ -199,19 +199,13 @@ def read(
     """
     sealed.refuse_link(folder)
     for _ in range(READS):
-        step, faults = sealed.newest(folder)
+        step, taken, faults = sealed.newest(folder, sealed.reading(lambda path: _arrays(path, shapes, seeds)))
         for bad, fault in faults.items():
             say(f"checkpoint {bad} in {folder} is damaged ({fault})")
-        path = folder.absolute() / str(step)
-        if step is None and not sealed.steps(folder):
+        if step is not None:
+            return step, taken
+        if not sealed.steps(folder):
             return None
-        try:
-            return step, _arrays(path, shapes, seeds)
-        except ConfigError:
-            raise
-        except Exception as error:  # Orbax has no type of its own for what it cannot read.
-            if path.exists():
-                raise StorageError(f"cannot read {path} ({_first_line(error)}); restore it from a copy.") from error
     raise StorageError(f"the checkpoints in {folder} change faster than they can be read; try again.")
 
 

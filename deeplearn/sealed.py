@@ -13,12 +13,15 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
 
 from deeplearn import files, runtime
-from deeplearn.errors import StorageError
+from deeplearn.errors import DeeplearnError, StorageError
 from deeplearn.plain import LONGEST, plain
 
 SEAL = "SEAL.json"
@@ -32,8 +35,11 @@ LARGEST_SEAL = 10_000_000
 """Bytes of a manifest that is read: some 50,000 files."""
 PATIENCE = 600.0
 """Seconds that one process waits for what another has hashed; hashing 100 GB takes one about a minute."""
+Taken = TypeVar("Taken")
 Entry = dict[str, int | str]
 """`size` in bytes and `sha256` of a file."""
+Look = Callable[[Path], tuple[str | None, Taken | None]]
+"""Of a checkpoint: what is wrong with it, or what was read of it."""
 WRITER = re.compile(r"(?:^|/)(?:ocdbt\.)?process_([0-9]+)(?:/|$)")
 """Where Orbax puts what one of several processes has written."""
 OURS = re.compile(rf"([0-9]+)({re.escape(DAMAGED)}|{re.escape(PARTIAL)}.*)?")
@@ -72,8 +78,11 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def newest(folder: Path) -> tuple[int | None, dict[int, str]]:
-    """The newest step whose seal verifies, and what is wrong with newer ones.
+def newest(folder: Path, look: Look[Taken]) -> tuple[int | None, Taken | None, dict[int, str]]:
+    """The newest step whose seal verifies, what was read of it, and what is wrong with newer ones.
+
+    Args:
+        look: such as `reading(take)`.
 
     Raises:
         StorageError: there were checkpoints, but none verifies.
@@ -81,11 +90,11 @@ def newest(folder: Path) -> tuple[int | None, dict[int, str]]:
     found, faults = steps(folder), {}
     for step in reversed(found):
         path = folder.absolute() / str(step)
-        fault = verify(path)
+        fault, taken = look(path)
         if fault is None:
             why = "its seal verifies" if step == found[-1] else "the newest whose seal verifies"
             say(f"restoring step {step} from {path} ({why})")
-            return step, faults
+            return step, taken, faults
         if path.is_symlink() or path.exists():  # Else the training has just removed it.
             faults[step] = fault
     faults |= {step: "set aside as damaged" for _, step, ending in ours(folder) if ending == DAMAGED and not faults}
@@ -94,7 +103,78 @@ def newest(folder: Path) -> tuple[int | None, dict[int, str]]:
         raise StorageError(
             f"no checkpoint in {folder} verifies ({named}); restore it from a copy, or start again with --restart."
         )
-    return None, {}
+    return None, None, {}
+
+
+def reading(take: Callable[[Path], Taken]) -> Look[Taken]:
+    """Reads a checkpoint while it is hashed, which takes as long; what came of one that does not verify is dropped.
+
+    Raises:
+        DeeplearnError: what `take` says of one that verifies; StorageError, naming it, for any other error.
+    """
+
+    def look(path: Path) -> tuple[str | None, Taken | None]:
+        fault, claimed = described(path)
+        if fault is not None:
+            return fault, None
+        with ThreadPoolExecutor(1, thread_name_prefix="verify") as beside:
+            hashed = beside.submit(changed, path, claimed)
+            try:
+                taken = take(path)
+            except Exception as error:  # Orbax has no type of its own for what it cannot read.
+                if (fault := hashed.result()) is not None or not path.exists():
+                    return fault or "it has been removed", None
+                if isinstance(error, DeeplearnError):
+                    raise
+                said = (str(error).splitlines() or [type(error).__name__])[0]
+                raise StorageError(f"cannot read {path} ({said}); restore it from a copy.") from error
+        return hashed.result(), taken
+
+    return look
+
+
+def agree(folder: Path, choose: Callable[[Look[None]], int | None]) -> int | None:
+    """The step that the first of several processes chooses; all hash, each its share. Errors of the first end all."""
+    import jax
+
+    if jax.process_index() == 0:
+        chosen = choose(_hashed_by_all)
+        _tell(-1 if chosen is None else chosen, more=False)
+        return chosen
+    step, more = _tell()
+    while more:
+        _share_hashed(folder / str(step))
+        step, more = _tell()
+    return None if step < 0 else step
+
+
+def _hashed_by_all(path: Path) -> tuple[str | None, None]:
+    """In the first process."""
+    fault, _ = described(path)
+    if fault is None:
+        _tell(int(path.name), more=True)
+        fault = _share_hashed(path)
+    return fault, None
+
+
+def _share_hashed(path: Path) -> str | None:
+    """What is wrong with a checkpoint of which every process hashes its share at the same time."""
+    import jax
+    from jax.experimental import multihost_utils
+
+    fault, claimed = described(path)
+    share = sorted(claimed)[jax.process_index() :: jax.process_count()]
+    fault = fault or changed(path, {name: claimed[name] for name in share})
+    faulty = np.flatnonzero(multihost_utils.process_allgather(np.bool_(fault is not None)))
+    return fault or (f"process {faulty[0]} finds a file missing or changed" if faulty.size else None)
+
+
+def _tell(step: int = -1, *, more: bool = False) -> tuple[int, bool]:
+    """What the first process says: a step, and whether its files are to be hashed or it has been chosen."""
+    from jax.experimental import multihost_utils
+
+    said = multihost_utils.broadcast_one_to_all(np.array([step, more], np.int32))
+    return int(said[0]), bool(said[1])
 
 
 def entries(path: Path, process: int = 0, processes: int = 1) -> dict[str, Entry]:
@@ -159,39 +239,55 @@ def seal(path: Path, step: int, fit: str | None, found: Mapping[str, Entry]) -> 
 
 def verify(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None. Reads every byte; links, pipes and foreign files are faults too."""
+    fault, claimed = described(path)
+    return fault or changed(path, claimed)
+
+
+def described(path: Path) -> tuple[str | None, dict[str, Entry]]:
+    """(what is wrong with a checkpoint as far as its files' names and sizes tell, what its manifest says of them)."""
     if path.is_symlink():
-        return "it is a symbolic link"
+        return "it is a symbolic link", {}
     try:
         manifest = files.read_json(path / SEAL, LARGEST_SEAL)
-        claimed = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
+        claimed = {
+            name: {"size": int(entry["size"]), "sha256": str(entry["sha256"])}
+            for name, entry in manifest["files"].items()
+        }
         step, fit = manifest["step"], manifest["fit"]
     except FileNotFoundError:
-        return "its seal is missing"
+        return "its seal is missing", {}
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
-        return "its seal is unreadable"
+        return "its seal is unreadable", {}
     if str(step) != path.name:
-        return f"its seal is that of step {step}"
+        return f"its seal is that of step {step}", {}
     if fit != fit_hash(path.parent):
-        return f"it does not belong to the {FIT} beside it"
+        return f"it does not belong to the {FIT} beside it", {}
     try:
-        return _changed(path, claimed)
+        return _misfit(path, claimed), claimed
     except OSError as error:
-        return f"it cannot be read ({error.strerror})"
+        return f"it cannot be read ({error.strerror})", {}
 
 
-def _changed(path: Path, claimed: Mapping[str, tuple[int, str]]) -> str | None:
-    """What differs from the manifest."""
+def _misfit(path: Path, claimed: Mapping[str, Entry]) -> str | None:
+    """Which file lacks, is too many, or has another size than the manifest says."""
     found = {name: status for name, status in files.walk(path) if name != SEAL and not stat.S_ISDIR(status.st_mode)}
     for name, status in found.items():
         if not stat.S_ISREG(status.st_mode):
             return f"{name} is no regular file"
     if odd := sorted(found.keys() ^ claimed.keys()):
         return f"{odd[0]} is {'not in the seal' if odd[0] in found else 'missing'}"
-    changed = {name for name, (size, _) in claimed.items() if found[name].st_size != size}
-    if not changed:  # Else there is no need to read gigabytes.
+    other = [name for name, entry in claimed.items() if found[name].st_size != entry["size"]]
+    return f"{min(other)} has changed" if other else None
+
+
+def changed(path: Path, claimed: Mapping[str, Entry]) -> str | None:
+    """Which file has other bytes than the manifest says; a file that cannot be read counts, too."""
+    try:
         hashed = zip(claimed.items(), _hashes([path / name for name in claimed]), strict=True)
-        changed = {name for (name, (_, digest)), now in hashed if now != digest}
-    return f"{min(changed)} has changed" if changed else None
+        other = [name for (name, entry), now in hashed if now != entry["sha256"]]
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    return f"{min(other)} has changed" if other else None
 
 
 def _hashes(paths: Sequence[Path]) -> list[str]:

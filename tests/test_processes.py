@@ -16,12 +16,13 @@ from points import Streamed
 from toy import RUN, Net, toy
 
 from deeplearn import sealed
-from deeplearn.checkpoint import read
+from deeplearn.checkpoint import Store, read
 from deeplearn.errors import ConfigError
 from deeplearn.evaluation import predict_all
 from deeplearn.experiment import Evaluation
 from deeplearn.loop import fit
 from deeplearn.optimizer import Optimizer
+from deeplearn.parallel import fetched
 from deeplearn.processes import HEARTBEAT_SECONDS, LOST, join, refuse_strangers, several
 from deeplearn.step import variables
 
@@ -44,6 +45,7 @@ CASES = {
 }
 
 
+WHOLE = np.arange(8, dtype=np.float32)
 TASK = toy(SHORT, model=MODEL).task
 TESTED = toy(SHORT, model=MODEL).evaluations["test"].source
 
@@ -76,7 +78,7 @@ from deeplearn.loop import fit
 from deeplearn.metrics import scalars
 from deeplearn.parallel import fetched
 from deeplearn.step import variables
-from test_processes import CASES, MODEL, SHORT, TASK, TESTED, experiment
+from test_processes import CASES, MODEL, SHORT, TASK, TESTED, experiment, restored_beside_damage
 from toy import columns, toy
 assert (jax.process_count(), jax.device_count()) == (2, 4)
 here = pathlib.Path(sys.argv[1])
@@ -94,7 +96,32 @@ if sys.argv[2:] == ["diverge"]:
         fit(toy(SHORT, model=MODEL, data=data), SHORT, here / "nan")
     except NumericalError as error:
         (here / f"{own}.txt").write_text(str(error))
+    restored_beside_damage(here / "damaged", own)
 """
+
+
+def restored_beside_damage(folder, own):
+    """In each of several processes: three steps are saved, the last two damaged, each in another one's share."""
+    import jax
+    from jax.experimental import multihost_utils
+
+    folder.mkdir(exist_ok=True)
+    everywhere = jax.sharding.NamedSharding(jax.make_mesh((jax.device_count(),), ("data",)), jax.P("data"))
+    leaf = jax.ShapeDtypeStruct((8,), np.float32, sharding=everywhere)
+    with Store(folder / "checkpoints", keep=3) as store:
+        for step in (1, 2, 3):
+            store.save(step, {"w": jax.make_array_from_callback((8,), everywhere, lambda own, s=step: WHOLE[own] * s)})
+    multihost_utils.sync_global_devices("saved")
+    if jax.process_index() == 0:
+        for step, process in ((2, 0), (3, 1)):
+            path = folder / "checkpoints" / str(step)
+            share = sorted(json.loads((path / sealed.SEAL).read_text())["files"])[process::2]
+            largest = max((path / name for name in share), key=lambda file: file.stat().st_size)
+            largest.write_bytes(largest.read_bytes()[:-1] + b"?")
+    multihost_utils.sync_global_devices("damaged")
+    with Store(folder / "checkpoints", keep=3) as store:
+        step, found = store.restore({"w": leaf})
+    (folder / own).write_text(json.dumps([step, *fetched(found)["w"].tolist()]))
 
 
 def start(folder, *command, count=2):
@@ -234,6 +261,15 @@ def test_two_processes_keep_the_step_that_one_keeps(together, tmp_path):
         np.testing.assert_allclose(ours[0][f"arr_{i}"], np.asarray(leaf), atol=1e-4)
     kept = [int(read(folder / "checkpoints")[1]["step"]) for folder in (together / "best, sliced", tmp_path)]
     assert kept[0] == kept[1]
+
+
+def test_damage_in_the_share_of_any_process_leads_all_to_an_older_checkpoint(together):
+    for rank in range(2):
+        assert json.loads((together / "damaged" / f"process-{rank}").read_text()) == [1, *WHOLE]
+    aside = sorted(path.name for path in (together / "damaged" / "checkpoints").iterdir())
+    assert aside == ["1", f"2{sealed.DAMAGED}", f"3{sealed.DAMAGED}"]
+    said = (together / "0.err").read_text()
+    assert "checkpoint 2 is damaged" in said and "(process 1 finds a file missing or changed)" in said
 
 
 def test_one_process_restores_what_two_have_saved(together):
