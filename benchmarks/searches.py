@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from deeplearn import trained
-from deeplearn.data.text import END, PAD, load_tokenizer, rows
+from deeplearn.data.text import END, PAD, load_tokenizer
+from deeplearn.data.tokens import rows
 from deeplearn.errors import ConfigError
 from deeplearn.flags import merged
 from deeplearn.methods.decode import allowed

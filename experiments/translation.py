@@ -34,12 +34,10 @@ from deeplearn.data.text import (
     Pair,
     load_tokenizer,
     nearest,
-    packed,
-    rows,
     sentences,
     train_tokenizer,
-    within,
 )
+from deeplearn.data.tokens import packed, rows, tokenized, within
 from deeplearn.errors import ConfigError, DataError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count, NotNegative, Rest
@@ -176,12 +174,10 @@ def signatures() -> dict[str, str]:
 
 def evaluation(pairs: Sequence[Pair], tokenizer: Any, length: int, name: str) -> Evaluation:
     """One sentence a row, in the order of their lengths; scored as text."""
-    encoded = [tokenizer.encode([pair[side] for pair in pairs]) for side in range(2)]
-    within(*encoded, length, name)
-    order = sorted(range(len(pairs)), key=lambda n: len(encoded[0][n]))
-    columns = {
-        name: rows([side[n] for n in order], length) for name, side in zip(("source", "target"), encoded, strict=True)
-    }
+    sides = [tokenized(tokenizer, [pair[side] for pair in pairs]) for side in range(2)]
+    within(*sides, length, name)
+    order = np.argsort(sides[0].size, kind="stable").tolist()
+    columns = {name: rows(map(side.of, order), length) for name, side in zip(("source", "target"), sides, strict=True)}
 
     def score(found: Search, columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
         found = {order[n]: text for n, text in zip(columns["index"], texts(tokenizer, found.tokens), strict=True)}
@@ -198,10 +194,11 @@ def texts(tokenizer: Any, tokens: np.ndarray) -> list[str]:
 def experiment(config: Config, fitted: Fitted | None = None) -> Experiment:
     """Vocabulary and packed rows from the training side alone; validation while training, the test once."""
     corpus = load(config.data)
-    lines = [line for pair in corpus.train for line in pair]
-    fitted = fitted or Fitted(tokenizer=train_tokenizer(lines, config.data.vocabulary))
+    if fitted is None:
+        lines = [line for pair in corpus.train for line in pair]
+        fitted = Fitted(tokenizer=train_tokenizer(lines, config.data.vocabulary))
     tokenizer = load_tokenizer(fitted.tokenizer)
-    sides = [tokenizer.encode([pair[side] for pair in corpus.train]) for side in range(2)]
+    sides = [tokenized(tokenizer, [pair[side] for pair in corpus.train]) for side in range(2)]
     within(*sides, config.length, "training")
     columns = dict(zip(("source", "target"), packed(*sides, config.length), strict=True))
     shown = [pair for pair in corpus.valid if len(tokenizer.encode(pair[0])) < config.length][:8]

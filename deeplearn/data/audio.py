@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int, Num
 
+from deeplearn.data import paged
 from deeplearn.errors import DataError
 
 SUFFIXES = (".wav", ".flac")
@@ -71,7 +72,7 @@ def clipped(samples: Float[np.ndarray, "T"]) -> float:
 
 def padded(sounds: Sequence[Num[np.ndarray, "_"]], length: int) -> Num[np.ndarray, "N T"]:
     """Sounds of different length as rows of one array, zeros behind them."""
-    rows = np.zeros((len(sounds), length), sounds[0].dtype if sounds else np.int16)
+    rows = paged.zeros((len(sounds), length), sounds[0].dtype if sounds else np.int16)
     for row, sound in zip(rows, sounds, strict=True):
         row[: len(sound)] = sound
     return rows

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deeplearn.data import layout
+from deeplearn.data import layout, paged
 from deeplearn.data.images import Images, Splits
 from deeplearn.data.inputs import below, expanded
 from deeplearn.data.source import Records
@@ -70,8 +70,8 @@ class Files:
         """All of them, or those of these row numbers, decoded: uint8 [N, H, W, C]."""
         rows = np.arange(len(self)) if rows is None else rows
         with concurrent.futures.ThreadPoolExecutor(8) as pool:  # decoding releases the interpreter
-            images = list(pool.map(self._image, rows.tolist()))
-        return Images(image=np.stack(images), label=self.label[rows], classes=self.classes, name=self.name)
+            image = paged.stacked(pool.map(self._image, rows.tolist()), len(rows))
+        return Images(image=image, label=self.label[rows], classes=self.classes, name=self.name)
 
     def source(self, batch: int, seed: int = 0) -> Records:
         """Batches with the columns `image` and `label`; the names and sizes of all files are in the fingerprint."""

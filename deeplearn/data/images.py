@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deeplearn.data import paged
 from deeplearn.data.source import Arrays
 from deeplearn.data.split import refuse_leak, stratified
 
@@ -33,7 +34,7 @@ class Images:
     def take(self, rows: np.ndarray, split: str | None = None) -> "Images":
         """The images of these row numbers [M]; `split` names the part."""
         name = f"{self.name}/{split}" if split else self.name
-        return replace(self, image=self.image[rows], label=self.label[rows], name=name)
+        return replace(self, image=paged.taken(self.image, rows), label=self.label[rows], name=name)
 
     def source(self, batch: int, seed: int = 0) -> Arrays:
         """Batches with the columns `image` and `label`."""
@@ -52,7 +53,7 @@ class Splits(NamedTuple):
 
 def joined(first: Images, second: Images) -> Images:
     """Both splits of one set as one."""
-    image, label = (np.concatenate([getattr(part, name) for part in (first, second)]) for name in ("image", "label"))
+    image, label = paged.joined(first.image, second.image), np.concatenate([first.label, second.label])
     return replace(first, image=image, label=label, name=f"{first.name}+{second.name.rpartition('/')[2]}")
 
 

@@ -4,6 +4,7 @@ DIR/transcripts.csv   file,text[,speaker][,accent][,split]      files relative t
 DIR/metadata.csv      LJ001-0001|text[|text in words]           without a header, the files in DIR/wavs (as LJSpeech)
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deeplearn.data import audio, split
+from deeplearn.data import audio, paged, split
 from deeplearn.data.csvfile import read_file
 from deeplearn.data.speech import Corpus, Utterance, normalised
 from deeplearn.errors import DataError
@@ -79,9 +80,13 @@ def _shared(sides: dict[str, list[Utterance]]) -> list[str]:
     found = []
     if both := {u.speaker for u in train} & {u.speaker for u in test} - {""}:
         found.append(f"{len(both)} speakers are in training and test alike, such as {min(both)}")
-    if copies := len({u.sound.tobytes() for u in train} & {u.sound.tobytes() for u in test}):
+    if copies := len(_digests(train) & _digests(test)):
         found.append(f"{copies} recordings of the test are in the training, too")
     return found
+
+
+def _digests(utterances: Sequence[Utterance]) -> set[bytes]:
+    return {hashlib.sha256(utterance.sound).digest() for utterance in utterances}
 
 
 def listed(root: Path) -> list[Entry]:
@@ -97,7 +102,7 @@ def listed(root: Path) -> list[Entry]:
 
 def heard(entries: Sequence[Entry], rate: int, longest: float) -> Recorded:
     """The recordings at a rate in Hz."""
-    found = Recorded([], [], [])
+    found, sounds = Recorded([], [], []), paged.Pool()
     odd: dict[str, list[str]] = {}
     for entry in entries:
         samples, own = audio.read(entry.file)
@@ -112,7 +117,7 @@ def heard(entries: Sequence[Entry], rate: int, longest: float) -> Recorded:
             odd.setdefault("clipped: recorded too loud", []).append(entry.file.name)
         if own < rate:
             odd.setdefault(f"recorded at {own} Hz: they hold nothing above {own // 2}", []).append(entry.file.name)
-        sound = audio.pcm(audio.resampled(samples, own, rate))
+        sound = sounds.kept(audio.pcm(audio.resampled(samples, own, rate)))
         found.utterances.append(Utterance(sound, entry.text, entry.speaker, entry.accent, entry.written))
         found.parts.append(entry.part)
     found.findings.extend(f"{len(names)} recordings are {what}, such as {names[0]}" for what, names in odd.items())

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from deeplearn.data import paged
 from deeplearn.data.csvtable import Kind, Table, kind, missing
 from deeplearn.errors import DataError
 
@@ -86,15 +87,13 @@ def fit_encoding(table: Table, *, bins: int = 48, rare: int = 5, harmonics: int 
 def encode(encoding: Encoding, table: Table) -> dict[str, np.ndarray]:
     """`number` float32 [N, F] without NaN and `category` int32 [N, C], the columns in the encoding's order."""
     columns, size = expand(table, encoding.harmonics), len(next(iter(table.values())))
-    numbers = [
-        (np.where(np.isnan(columns[name]), n.center, columns[name]) - n.center) / n.scale
-        for name, n in encoding.numbers.items()
-    ]
-    categories = [_positions(columns[name], levels) for name, levels in encoding.categories.items()]
-    return {
-        "number": np.stack(numbers, 1).astype(np.float32) if numbers else np.zeros((size, 0), np.float32),
-        "category": np.stack(categories, 1).astype(np.int32) if categories else np.zeros((size, 0), np.int32),
-    }
+    number = paged.zeros((size, len(encoding.numbers)), np.float32)
+    for row, (name, n) in zip(number.T, encoding.numbers.items(), strict=True):
+        row[:] = (np.where(np.isnan(columns[name]), n.center, columns[name]) - n.center) / n.scale
+    category = paged.zeros((size, len(encoding.categories)), np.int32)
+    for row, (name, levels) in zip(category.T, encoding.categories.items(), strict=True):
+        row[:] = _positions(columns[name], levels)
+    return {"number": number, "category": category}
 
 
 def forget(key: Array, category: Int[Array, "B C"], index: Int[Array, "B"], share: float) -> Int[Array, "B C"]:

@@ -1,4 +1,4 @@
-"""Pairs of sentences: reading them from files, splitting them honestly, and turning them into rows of token numbers.
+"""Pairs of sentences: reading them from files, splitting them honestly, and learning a vocabulary from them.
 
 A pair is (source, target), two lines of text. The vocabulary is one for both sides, learned by SentencePiece
 (Kudo & Richardson, 2018) from the training side only.
@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
 
-from deeplearn.errors import DataError, note
+from deeplearn.errors import DataError
 
 Pair = tuple[str, str]
 
@@ -103,29 +102,6 @@ def copies(corpus: Corpus) -> dict[str, int]:
     return {name: sum(pair in known for pair in getattr(corpus, name)) for name in ("valid", "test")}
 
 
-def within(
-    sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], length: int, what: str
-) -> Bool[np.ndarray, "N"]:
-    """Which pairs have at most `length` tokens a side, END included; says how many have not.
-
-    Raises:
-        DataError: most have not.
-    """
-    longest = np.array([1 + max(map(len, pair)) for pair in zip(sources, targets, strict=True)])
-    fits = longest <= length
-    if fits.mean() < 0.5:
-        raise DataError(
-            f"{(~fits).sum()} of {len(fits)} {what} pairs have a side of more than {length} tokens; give "
-            f"--length {int(np.quantile(longest, 0.99))}, which holds 99 %, or shorter sentences."
-        )
-    if not fits.all():
-        note(
-            f"note: {(~fits).sum()} of {len(fits)} {what} pairs have a side of more than {length} tokens (--length): "
-            "training leaves such out, tests cut them"
-        )
-    return fits
-
-
 def train_tokenizer(lines: Sequence[str], size: int) -> bytes:
     """SentencePiece model (unigram, one thread, hence reproducible) of at most `size` pieces, as its file's bytes.
 
@@ -170,53 +146,6 @@ def load_tokenizer(model: bytes):
     import sentencepiece
 
     return sentencepiece.SentencePieceProcessor(model_proto=model)
-
-
-def rows(sentences: Sequence[Sequence[int]], length: int) -> np.ndarray:
-    """One sentence a row: int32 [N, length], each closed by END and padded; what is too long is cut before END."""
-    table = np.full((len(sentences), length), PAD, np.int32)
-    for row, tokens in zip(table, sentences, strict=True):
-        kept = [*tokens[: length - 1], END]
-        row[: len(kept)] = kept
-    return table
-
-
-def packed(
-    sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], length: int, *, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Several pairs a row, two int32 [N, length]: sentence k of a source row belongs to sentence k of the target row.
-
-    Pairs with a side longer than `length - 1` tokens are left out. First fit in random order over a few open rows: rows
-    are about 95 % full on both sides, and any row holds short and long sentences alike.
-
-    Raises:
-        DataError: no pair fits.
-    """
-    order = np.random.default_rng(seed).permutation(len(sources))
-    open_rows: list[list[list[int]]] = []
-    closed: list[list[list[int]]] = []
-    for n in order:
-        pair = [[*sources[n], END], [*targets[n], END]]
-        if max(map(len, pair)) > length:
-            continue
-        fits = (row for row in open_rows if all(len(a) + len(b) <= length for a, b in zip(row, pair, strict=True)))
-        place = next(fits, None)
-        if place is None:
-            place = [[], []]
-            open_rows.append(place)
-        for side, tokens in zip(place, pair, strict=True):
-            side.extend(tokens)
-        if len(open_rows) > 32:  # more open rows pack hardly tighter, and take longer
-            fullest = max(open_rows, key=lambda row: max(map(len, row)))
-            open_rows.remove(fullest)
-            closed.append(fullest)
-    if not open_rows:
-        raise DataError(f"no pair of sentences fits into {length} tokens a side; give shorter ones or a larger length.")
-    table = np.full((2, len(closed) + len(open_rows), length), PAD, np.int32)
-    for n, row in enumerate([*closed, *open_rows]):
-        for side, tokens in zip(table, row, strict=True):
-            side[n, : len(tokens)] = tokens
-    return table[0], table[1]
 
 
 def nearest(queries: Sequence[str], memory: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

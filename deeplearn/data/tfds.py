@@ -15,7 +15,7 @@ import os
 import sys
 import types
 import unittest.mock
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from deeplearn import files
+from deeplearn.data import paged
 from deeplearn.data.csvtable import Table
 from deeplearn.data.images import Images, Splits, carved
 from deeplearn.data.source import Records
@@ -160,12 +161,20 @@ def images(name: str, seed: int = 0) -> Splits:
     parts = {}
     for split in ("train", "test"):
         records = read(name, split)
-        rows = [records[row] for row in range(len(records))]
-        columns = {key: np.stack([row[key] for row in rows]) for key in ("image", "label")}
-        parts[split] = Images(**columns, classes=classes(name), name=name, version=_folder(name).name)
+        label, title = [], {"name": name, "version": _folder(name).name}
+        image = paged.stacked(_images(records, label), len(records))
+        parts[split] = Images(image=image, label=np.stack(label), classes=classes(name), **title)
     everything = np.arange(len(parts["train"].label))
     train, validation, _ = carved(parts["train"], everything, everything[:0], seed, share=0.1)
     return Splits(train, validation, parts["test"].take(np.arange(len(parts["test"].label)), "test"))
+
+
+def _images(records: Sequence[Mapping[str, Any]], label: list[Any]) -> Iterator[np.ndarray]:
+    """The images of all records, each decoded once; their labels are added to `label`."""
+    for row in range(len(records)):
+        record = records[row]
+        label.append(record["label"])
+        yield record["image"]
 
 
 def crops(name: str, split: str, *, batch: int, size: int = 224, train: bool, seed: int = 0) -> Records:

@@ -13,9 +13,7 @@ from deeplearn.data.text import (
     PAD,
     load_tokenizer,
     nearest,
-    packed,
     read_pairs,
-    rows,
     sentences,
     similar_groups,
     train_tokenizer,
@@ -159,27 +157,6 @@ def test_of_very_much_text_a_part_is_learned_from(monkeypatch):
     assert tokenizer.decode(tokenizer.encode(lines)) == lines
 
 
-def test_packing_keeps_every_pair_that_fits_side_by_side():
-    random = np.random.default_rng(0)
-    sides = [[random.integers(4, 99, random.integers(1, 30)).tolist() for _ in range(300)] for _ in range(2)]
-    source, target = packed(*sides, 24)
-    fits = [(a, b) for a, b in zip(*sides, strict=True) if max(len(a), len(b)) < 24]
-    found = []
-    for row in zip(source, target, strict=True):
-        sentences = [np.split(side, np.flatnonzero(side == END) + 1) for side in row]
-        assert all(not part[-1].any() for part in sentences)
-        found += [(a[:-1].tolist(), b[:-1].tolist()) for a, b in zip(sentences[0][:-1], sentences[1][:-1], strict=True)]
-    assert sorted(found) == sorted(fits)
-    assert (target != PAD).mean() > 0.7
-    assert np.array_equal(source, packed(*sides, 24)[0])
-    with pytest.raises(DataError, match="no pair of sentences fits into 1 tokens"):
-        packed(*sides, 1)
-
-
-def test_rows_hold_one_sentence_each():
-    np.testing.assert_array_equal(rows([[5, 6], [7, 8, 9, 10]], 4), [[5, 6, END, PAD], [7, 8, 9, END]])
-
-
 def test_near_duplicates_of_held_out_sentences_leave_the_training_side():
     train = {
         1: ("And Amminadab became the father of Nahshon.", "a"),
@@ -254,16 +231,6 @@ def test_files_stand_for_their_lines_and_sentences_for_themselves(tmp_path):
     with pytest.raises(DataError, match="is empty"):
         (tmp_path / "none.en").write_bytes(b"")
         sentences([str(tmp_path / "none.en")])
-
-
-def test_what_is_too_long_is_said_and_refused_where_it_is_most(capsys):
-    sources = [[7] * n for n in (3, 9, 4)]
-    assert text.within(sources, sources, 10, "training").tolist() == [True, True, True]
-    assert capsys.readouterr().err == ""
-    assert text.within(sources, sources, 9, "training").tolist() == [True, False, True]
-    assert "1 of 3 training pairs have a side of more than 9 tokens (--length)" in capsys.readouterr().err
-    with pytest.raises(DataError, match=r"2 of 3 training pairs have .* give --length \d+"):
-        text.within(sources, sources, 4, "training")
 
 
 def families(count, seed=0):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplearn.data.text import BEGIN, END, PAD, rows
+from deeplearn.data.text import BEGIN, END, PAD
+from deeplearn.data.tokens import rows
 from deeplearn.methods.decode import Model, beam_search, greedy
 from deeplearn.models.gnmt import GNMT
 from deeplearn.models.transformer import Transformer

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deeplearn.data.text import rows
+from deeplearn.data.tokens import rows
 from deeplearn.models.transformer import BASE, Transformer, sinusoids
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
+from deeplearn.data import paged
 from deeplearn.data.image_folder import labelled, listing
 from deeplearn.data.images import Images, joined
 from deeplearn.data.sets.faces import orl
@@ -150,7 +151,10 @@ def _prepared(data: Data) -> Images:
     classes, label = np.unique(names, return_inverse=True)
     order = np.argsort(label, kind="stable")
     return Images(
-        image=np.stack(pictures)[order], label=label[order].astype(np.int32), classes=tuple(classes), name=data.name
+        image=paged.stacked((pictures[row] for row in order), len(order)),
+        label=label[order].astype(np.int32),
+        classes=tuple(classes),
+        name=data.name,
     )
 
 

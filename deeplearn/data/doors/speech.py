@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from deeplearn.data import audio, recordings
+from deeplearn.data import audio, paged, recordings
 from deeplearn.data.sets import voices
 from deeplearn.data.speech import Corpus, Utterance, normalised
 from deeplearn.errors import ConfigError, DataError
@@ -124,7 +124,7 @@ def public(name: str, rate: int, longest: float) -> Corpus:
 def _records(name: str, split: str, rate: int, longest: float) -> list[Utterance]:
     from deeplearn.data import tfds
 
-    records, found = tfds.read(name, split), []
+    records, found, sounds = tfds.read(name, split), [], paged.Pool()
     words = tfds.classes(name) if name == "speech_commands" else ()
     own = {"ljspeech": 22050}.get(name, 16000)
     for number in range(len(records)):
@@ -135,5 +135,5 @@ def _records(name: str, split: str, rate: int, longest: float) -> list[Utterance
             continue
         samples = audio.resampled(sound.astype(np.float32) / 32768, own, rate)
         speaker = str(record.get("speaker_id", ""))
-        found.append(Utterance(audio.pcm(samples), normalised(text), speaker, written=text))
+        found.append(Utterance(sounds.kept(audio.pcm(samples)), normalised(text), speaker, written=text))
     return found
