@@ -13,7 +13,7 @@ Expected: average precision .855 at half an overlap, .589 over all (the machine:
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,10 +31,11 @@ from deeplearn.data.inputs import attempted
 from deeplearn.data.pictures import shrunk
 from deeplearn.evaluation import predict_all
 from deeplearn.experiment import Evaluation, Experiment, Run
-from deeplearn.knobs import Count
+from deeplearn.knobs import Count, Positive
 from deeplearn.methods import boxes, centres, sets
 from deeplearn.methods.boxes import Found, Truth
 from deeplearn.methods.centres import Detections, Maps
+from deeplearn.methods.views import in_sizes
 from deeplearn.metrics import Mean
 from deeplearn.models.detectors import CentreDetector, Guess, SetDetector
 from deeplearn.models.efficientnet import MEAN, STD
@@ -44,7 +45,7 @@ from deeplearn.record.boxes import COLOURS, drawn
 from deeplearn.record.figures import curves
 from deeplearn.record.figures import images as sheet
 from deeplearn.record.folder import write_text
-from deeplearn.task import Batch, Task, linen, starting
+from deeplearn.task import Batch, Task, Variables, linen, starting
 from deeplearn.trained import Trained
 from deeplearn.workspace import Workspace
 
@@ -73,6 +74,8 @@ class Config(Run):
     """A way down that was trained before and stays as it is: pretrained:efficientnet-lite0 (on ImageNet), or
     pretrained:FILE (.pth or .safetensors, of an efficientnet-lite0 by PyTorch's names, or as deeplearn export writes
     it). Only what lies above is learnt."""
+    views: tuple[Positive, ...] = (1.0, 1.125, 1.25)
+    """Sizes, as multiples of its own, in which a picture is looked at; what is found in them is fused."""
     steps: int = 5000
     batch: int = 16
     optimizer: Optimizer = field(
@@ -106,7 +109,13 @@ def task(config: Config, fitted: Fitted) -> Task:
     else:
         net, objective = SetDetector(classes, config.width, trained=config.init is not None), of_sets
         predict = lambda stages, batch: sets.detections(*stages[-1], _sides(batch), MOST)  # noqa: E731
-    return linen(net, objective, inputs=inputs, predict=predict)
+    learns = linen(net, objective, inputs=inputs, predict=predict)
+
+    def in_views(variables: Variables, batch: Batch) -> Detections:
+        find = lambda image: learns.predict(variables, batch | {"image": image})  # noqa: E731
+        return in_sizes(find, batch["image"].astype(jnp.float32), config.views, MOST)
+
+    return replace(learns, predict=in_views)
 
 
 def _sides(batch: Batch) -> Float[Array, "1 1 4"]:
