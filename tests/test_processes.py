@@ -124,14 +124,15 @@ def restored_beside_damage(folder, own):
     (folder / own).write_text(json.dumps([step, *fetched(found)["w"].tolist()]))
 
 
-def start(folder, *command, count=2):
-    """The processes of one run, with their errors in `folder`/<rank>.err."""
+def start(folder, *command, count=2, devices=2):
+    """The processes of one run, each with so many devices, with their errors in `folder`/<rank>.err."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     common = os.environ | {
         "PYTHONPATH": str(TESTS),
-        "XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2",  # the last one counts
+        # The last one counts.
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
         "JAX_COORDINATOR_ADDRESS": address,
         "JAX_COORDINATOR_BIND_ADDRESS": address,
         "JAX_NUM_PROCESSES": str(count),
