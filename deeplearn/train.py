@@ -57,7 +57,9 @@ def _train(recipe: Recipe, config: Run, folder: Path, source: bytes | None) -> N
     try:
         found = _split(_results(recipe, config, folder, experiment))
     except DeeplearnError:
-        withdraw(folder, earlier)  # A command that trained nothing leaves no trace in the folder, new or old.
+        # A command that trained nothing leaves no trace in the folder, new or old.
+        if withdraw(folder, earlier):
+            _say("nothing was trained, and the run folder is removed again")
         raise
     seconds = spent + time.perf_counter() - start
     if jax.process_index() > 0:

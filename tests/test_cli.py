@@ -198,6 +198,14 @@ def test_a_sink_that_is_not_there_is_told_before_there_is_a_run_folder(tmp_path,
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_training_that_is_refused_says_that_its_folder_is_gone(tmp_path, capsys):
+    words = ["train", "classification", "--steps", "2", "--mesh", "data=1", "--exact", "6"]
+    assert main([*words, "--workdir", str(tmp_path / "run")]) == 78
+    said = capsys.readouterr().err
+    assert said.index(f"run folder: {tmp_path / 'run'}") < said.index("the run folder is removed again")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_report_of_nothing_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "report.html").write_text("the page of yesterday")

@@ -170,10 +170,10 @@ def _rest(folder: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def withdraw(folder: Path, before: Before) -> None:
-    """Take back what `open_run` wrote, where nothing else in the folder has changed since."""
+def withdraw(folder: Path, before: Before) -> bool:
+    """Take back what `open_run` wrote, where nothing else in the folder has changed since; whether the folder went."""
     if jax.process_index() > 0 or _rest(folder) != before.rest:
-        return
+        return False
     if not before.stamps and not before.rest:
         shutil.rmtree(folder)
         latest = folder.parent.parent / "latest"
@@ -182,6 +182,7 @@ def withdraw(folder: Path, before: Before) -> None:
     for name in sorted(before.stamps, key=SEAL.__eq__):  # The seal last: it speaks of all others.
         if (data := before.stamps[name]) is not None:
             (folder / name).write_bytes(data)
+    return not folder.exists()
 
 
 def write_result(folder: Path, result: Result) -> None:
