@@ -1,7 +1,8 @@
 """Arrays larger than the memory of a process, of which several may share a machine.
 
 Beyond `HELD` bytes an array lies in a file without a name, in the folder for temporary files (TMPDIR). The system holds
-the pages that are in use, such as the rows of the next batch, and takes them back where memory is short.
+the pages that are in use, such as the rows of the next batch, and takes them back where memory is short. Where that
+folder has no room, the array is in memory after all, which is said.
 """
 
 import itertools
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from deeplearn.errors import StorageError
+from deeplearn.errors import note
 
 HELD = 2**28
 """Bytes of an array in memory, 256 MiB: larger than CIFAR-10, and few enough for the parts of one data set."""
@@ -23,7 +24,7 @@ SEGMENT = 2**26
 
 
 def zeros(shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
-    """As `numpy.zeros`. Raises StorageError where neither memory nor disk has room."""
+    """As `numpy.zeros`."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     return np.zeros(shape, dtype) if size <= HELD else _in_a_file(shape, dtype, size)
 
@@ -80,10 +81,11 @@ def _in_a_file(shape: Sequence[int], dtype: DTypeLike, size: int) -> np.ndarray:
             _reserve(file, size)
             return np.memmap(file, dtype, "r+", shape=tuple(shape)).view(np.ndarray)
     except OSError as error:
-        raise StorageError(
-            f"no room for {size / 2**30:.1f} GiB of data in {tempfile.gettempdir()} ({error.strerror}); free some, or "
-            "let TMPDIR name a folder on a larger disk."
-        ) from error
+        note(
+            f"note: {size / 2**30:.2f} GiB of data are held in memory, as temporary files have no room ({error.strerror}); "
+            "if memory is short, let TMPDIR name a folder on a larger disk"
+        )
+        return np.zeros(shape, dtype)
 
 
 def _reserve(file: Any, size: int) -> None:
