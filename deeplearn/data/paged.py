@@ -82,8 +82,8 @@ def _in_a_file(shape: Sequence[int], dtype: DTypeLike, size: int) -> np.ndarray:
             return np.memmap(file, dtype, "r+", shape=tuple(shape)).view(np.ndarray)
     except OSError as error:
         note(
-            f"note: {size / 2**30:.2f} GiB of data are held in memory, as temporary files have no room ({error.strerror}); "
-            "if memory is short, let TMPDIR name a folder on a larger disk"
+            f"note: {size / 2**30:.2f} GiB of data are held in memory, as temporary files have no room "
+            f"({error.strerror}); if memory is short, let TMPDIR name a folder on a larger disk"
         )
         return np.zeros(shape, dtype)
 
