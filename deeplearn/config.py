@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from deeplearn.errors import ConfigError
-from deeplearn.knobs import Range
+from deeplearn.knobs import Filled, Range
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def from_json(cls: type, values: Any) -> Any:
 
 
 def check(config: Any, prefix: str = "") -> None:
-    """Hold a dataclass of knobs to the ranges that are declared beside them (see `knobs`).
+    """Hold a dataclass of knobs to what is declared beside them (see `knobs`).
 
     Raises:
         ConfigError: names the knob, its value and what it may be.
@@ -42,27 +42,31 @@ def check(config: Any, prefix: str = "") -> None:
         value, name = getattr(config, field.name), prefix + field.name
         if is_dataclass(value):
             check(value, f"{name}.")
-        for number in value if isinstance(value, tuple | list) else (value,):
-            for allowed in _ranges(type(config)).get(field.name, ()):
+        for allowed in _limits(type(config)).get(field.name, ()):
+            if isinstance(allowed, Filled):
+                if not len(value):
+                    raise ConfigError(f"the knob {name} is empty, and it has to have one value at least; give one.")
+                continue
+            for number in value if isinstance(value, tuple | list) else (value,):
                 if isinstance(number, int | float) and number not in allowed:
                     raise ConfigError(f"the knob {name} is {number}, and it has to be {allowed}; change it.")
 
 
 @functools.cache
-def _ranges(cls: type) -> dict[str, list[Range]]:
-    """Knob -> its ranges; a class that gives a knob another default keeps the range of the class it extends."""
+def _limits(cls: type) -> dict[str, list[Range | Filled]]:
+    """Knob -> what it may be; a class that gives a knob another default keeps the limits of the class it extends."""
     found: dict[str, list[Range]] = {}
     for base in reversed(cls.__mro__):
         for name, annotation in inspect.get_annotations(base, eval_str=True).items():
-            if ranges := list(_in(annotation)):
-                found[name] = ranges
+            if limits := list(_in(annotation)):
+                found[name] = limits
     return found
 
 
-def _in(annotation: Any) -> Iterator[Range]:
-    """The ranges in a type such as `Annotated[float, Range(low=0)] | None`."""
+def _in(annotation: Any) -> Iterator[Range | Filled]:
+    """The limits in a type such as `Annotated[float, Range(low=0)] | None`."""
     for part in get_args(annotation):
-        yield from [part] if isinstance(part, Range) else _in(part)
+        yield from [part] if isinstance(part, Range | Filled) else _in(part)
 
 
 def is_whole(cls: type, knob: str) -> bool:

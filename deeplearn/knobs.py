@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,14 @@ class Range:
         return " and ".join(part for part in (low, high) if part) or "a finite number"
 
 
+@dataclass(frozen=True)
+class Filled:
+    """A knob of several values has one at least."""
+
+
+Value = TypeVar("Value")
+Some = Annotated[tuple[Value, ...], Filled()]
+"""`sizes: Some[Count] = (50, 100)`: one or more."""
 Count = Annotated[int, Range(low=1)]
 """Of things there has to be one of, such as steps, rows, units."""
 Amount = Annotated[int, Range(low=0)]

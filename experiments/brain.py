@@ -31,7 +31,7 @@ from deeplearn.data.inputs import attempted
 from deeplearn.data.sets import voxels
 from deeplearn.errors import ConfigError, UsageError
 from deeplearn.experiment import Run
-from deeplearn.knobs import Count, NotNegative, Positive
+from deeplearn.knobs import Count, NotNegative, Positive, Some
 from deeplearn.methods import decoding, encoding, rsa
 from deeplearn.metrics import Named
 from deeplearn.models import activations
@@ -62,7 +62,7 @@ class Config(Run):
     """Simulated: of each of the five regions."""
     mixtures: Count = 16
     """Of early, middle and late layers that banded ridge regression tries, beside each alone."""
-    penalties: tuple[Positive, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+    penalties: Some[Positive] = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
     """Of ridge regressions and of reweighting, tried on data that are not tested on."""
 
 

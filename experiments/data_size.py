@@ -18,7 +18,7 @@ from deeplearn.competitors.search import effort
 from deeplearn.data.doors import images
 from deeplearn.data.doors.images import Pixels
 from deeplearn.experiment import Experiment
-from deeplearn.knobs import Count
+from deeplearn.knobs import Count, Some
 from deeplearn.models.zoo import Model
 from deeplearn.record.reading import load_run
 from deeplearn.trained import Trained
@@ -32,7 +32,7 @@ Fitted = Pixels
 class Config(classification.Config):
     """Those of classification; the sizes take the place of data.limit."""
 
-    sizes: tuple[Count, ...] = (50, 100, 200, 400, 800, 1600, 3200)
+    sizes: Some[Count] = (50, 100, 200, 400, 800, 1600, 3200)
     """Numbers of training images."""
     data: images.Data = field(default_factory=lambda: images.Data(name="mnist5k"))
     model: Model = field(default_factory=lambda: Model(name="cnn", width=16))

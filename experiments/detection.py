@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +31,7 @@ from deeplearn.data.inputs import attempted
 from deeplearn.data.pictures import shrunk
 from deeplearn.evaluation import predict_all
 from deeplearn.experiment import Evaluation, Experiment, Run
-from deeplearn.knobs import Count, Positive
+from deeplearn.knobs import Count, Range, Some
 from deeplearn.methods import boxes, centres, sets
 from deeplearn.methods.boxes import Found, Truth
 from deeplearn.methods.centres import Detections, Maps
@@ -74,7 +74,7 @@ class Config(Run):
     """A way down that was trained before and stays as it is: pretrained:efficientnet-lite0 (on ImageNet), or
     pretrained:FILE (.pth or .safetensors, of an efficientnet-lite0 by PyTorch's names, or as deeplearn export writes
     it). Only what lies above is learnt."""
-    views: tuple[Positive, ...] = (1.0, 1.125, 1.25)
+    views: Some[Annotated[float, Range(low=0.25, high=4)]] = (1.0, 1.125, 1.25)
     """Sizes, as multiples of its own, in which a picture is looked at; what is found in them is fused."""
     steps: int = 5000
     batch: int = 16

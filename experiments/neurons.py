@@ -27,7 +27,7 @@ from deeplearn.data.inputs import attempted
 from deeplearn.data.split import folds
 from deeplearn.errors import UsageError
 from deeplearn.experiment import Run
-from deeplearn.knobs import Count, NotNegative, Range, Rest
+from deeplearn.knobs import Count, NotNegative, Range, Rest, Some
 from deeplearn.methods import logic
 from deeplearn.methods import perceptron as rules
 from deeplearn.metrics import Each
@@ -46,13 +46,13 @@ XOR = np.array(GATES["exclusive or"])
 class Config(Run):
     """Knobs of the history."""
 
-    formulas: tuple[str, ...] = ("(a and b) or not c", "a ^ b ^ c")
+    formulas: Some[str] = ("(a and b) or not c", "a ^ b ^ c")
     """Drawn as nets: names, and, or, not, ^ (exclusive or), parentheses."""
     sets: Count = 1000
     """Random separable sets on which the perceptron's mistakes are held against their bound."""
     attempts: Count = 100
     """Nets that try exclusive or, from different weights, for each number of hidden units."""
-    hidden: tuple[Count, ...] = (1, 2, 3, 4)
+    hidden: Some[Count] = (1, 2, 3, 4)
     """Numbers of hidden units that try."""
     scale: NotNegative = 0.1
     """Of the weights they begin with: small ones find a solution more often (.98 of 500 others; .85 at 1)."""

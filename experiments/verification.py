@@ -34,7 +34,7 @@ from deeplearn.data.images import Images, shrunk
 from deeplearn.data.inputs import attempted
 from deeplearn.data.source import Arrays
 from deeplearn.experiment import Experiment, Run
-from deeplearn.knobs import Amount, Count, NotNegative, Positive, Rest, Share, Within
+from deeplearn.knobs import Amount, Count, NotNegative, Positive, Rest, Share, Some, Within
 from deeplearn.methods import clustering, roc, whitening
 from deeplearn.methods.ranking import unit
 from deeplearn.metrics import Mean
@@ -57,7 +57,7 @@ class Config(Run):
     """Knobs of verification."""
 
     data: faces.Data = field(default_factory=faces.Data)
-    parts: tuple[Part, ...] = ("pretrained",)
+    parts: Some[Part] = ("pretrained",)
     """Whose codes to use: of the network that learns here, of EfficientNet-Lite0, or of both."""
     kind: Kind = "cosface"
     """Margin between people; softmax has none."""

@@ -12,7 +12,7 @@ from deeplearn import catalog
 from deeplearn.config import check, from_json, to_json
 from deeplearn.errors import ConfigError
 from deeplearn.experiment import Run
-from deeplearn.knobs import Amount, Count, NotNegative, Range, Rest, Share, Within
+from deeplearn.knobs import Amount, Count, NotNegative, Range, Rest, Share, Some, Within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,7 @@ class Inner:
     rate: NotNegative = 0.1
     shares: tuple[Within, ...] = (0.5,)
     clip: Annotated[float, Range(low=0, above=True)] | None = None
+    sizes: Some[Count] = (2, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,8 @@ class Other(Outer):
         ({"inner": {"rate": math.nan}}, "inner.rate is nan, and it has to be at least 0"),
         ({"inner": {"rate": math.inf}}, "inner.rate is inf"),
         ({"inner": {"shares": [0.5, 0.0]}}, "inner.shares is 0.0, and it has to be above 0 and below 1"),
+        ({"inner": {"sizes": []}}, "inner.sizes is empty, and it has to have one value at least"),
+        ({"inner": {"sizes": [4, 0]}}, "inner.sizes is 0, and it has to be at least 1"),
         ({"inner": {"clip": 0.0}}, "inner.clip is 0.0, and it has to be above 0"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Literal
 from deeplearn.data.sets import bible, gettext, number_words
 from deeplearn.data.text import Corpus, Pair, copies, read_pairs
 from deeplearn.errors import ConfigError, DataError, note
-from deeplearn.knobs import Count
+from deeplearn.knobs import Count, Some
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Data:
     """Bibles by verse, software messages, or (synthetic) numbers in words."""
     language: Literal["de", "fr", "ru", "es"] = "de"
     """Translate English into it."""
-    editions: tuple[bible.Edition, ...] = ("web",)
+    editions: Some[bible.Edition] = ("web",)
     """English Bibles; the first is translated from, the others are further training pairs."""
     honest: bool = True
     """Hold out whole books, or groups of similar messages; otherwise sentences at random (the easy split)."""

@@ -16,7 +16,7 @@ from deeplearn.data.engines import Line, Spoken, speak
 from deeplearn.data.sets import voices
 from deeplearn.data.speech import Corpus, Utterance, normalised
 from deeplearn.errors import DataError
-from deeplearn.knobs import Amount, Count, Positive
+from deeplearn.knobs import Amount, Count, Positive, Some
 
 QUIET = 0.05
 """Seconds of silence put before and behind what a machine says: recordings of people have it, too."""
@@ -30,7 +30,7 @@ class Data:
 
     teacher: Literal["espeak", "hibari", "asterisk"] = "espeak"
     """A machine (the synthesiser is then its student), or Asterisk's speaker."""
-    voices: tuple[str, ...] = (voices.TEACHER,)
+    voices: Some[str] = (voices.TEACHER,)
     """Of espeak; with several, each says all."""
     sentences: Count = 1200
     """How many sentences of the grammar a machine says to learn from."""
