@@ -15,10 +15,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -30,7 +29,6 @@ from deeplearn.errors import ConfigError, StorageError
 from deeplearn.lock import locked
 from deeplearn.sealed import say
 
-Taken = TypeVar("Taken")
 READS = 20
 """Times that a reader looks again where the training has removed what it was about to read."""
 
@@ -154,31 +152,25 @@ class Store:
             ConfigError: tree, shape or type differ: the checkpoint belongs to another model or optimizer.
             StorageError: there are checkpoints, but none that verifies.
         """
-        wanted = flat(target)
-        take = partial(self._take, wanted)
-        if jax.process_count() == 1:
-            step, taken = self._choose(sealed.reading(take))
-        else:  # Verified first: in Orbax all would wait for the one that cannot read.
-            step = sealed.agree(self.folder, lambda look: self._choose(look)[0])
-            taken = None if step is None else take(self.folder / str(step))
+        step = self._choose(sealed.verify) if jax.process_count() == 1 else sealed.agree(self.folder, self._choose)
         if step is None:
             return None
-        return step, jax.tree.unflatten(jax.tree.structure(target), [taken[name] for name in wanted])
-
-    def _take(self, wanted: dict[str, jax.ShapeDtypeStruct], path: Path) -> dict[str, jax.Array]:
+        path = self.folder / str(step)
+        wanted = flat(target)
         _compare(_saved(self._orbax, path), wanted, path)
-        return self._orbax.restore(path, args=ocp.args.StandardRestore(wanted))
+        restored = self._orbax.restore(path, args=ocp.args.StandardRestore(wanted))
+        return step, jax.tree.unflatten(jax.tree.structure(target), [restored[name] for name in wanted])
 
-    def _choose(self, look: sealed.Look[Taken]) -> tuple[int | None, Taken | None]:
-        """(the newest step whose seal verifies, what was read of it); damaged ones before it are set aside."""
-        chosen, taken, faults = sealed.newest(self.folder, look)
+    def _choose(self, check: sealed.Check) -> int | None:
+        """The newest step whose seal verifies; damaged ones that are newer are set aside."""
+        chosen, faults = sealed.newest(self.folder, check)
         for step, fault in faults.items():
             path = self.folder / str(step)
             aside = path.with_name(path.name + sealed.DAMAGED)
             sealed.remove(aside)
             path.rename(aside)
             say(f"checkpoint {step} is damaged ({fault}); set aside as {aside}")
-        return chosen, taken
+        return chosen
 
 
 def read(
@@ -199,13 +191,19 @@ def read(
     """
     sealed.refuse_link(folder)
     for _ in range(READS):
-        step, taken, faults = sealed.newest(folder, sealed.reading(lambda path: _arrays(path, shapes, seeds)))
+        step, faults = sealed.newest(folder, sealed.verify)
         for bad, fault in faults.items():
             say(f"checkpoint {bad} in {folder} is damaged ({fault})")
-        if step is not None:
-            return step, taken
-        if not sealed.steps(folder):
+        path = folder.absolute() / str(step)
+        if step is None and not sealed.steps(folder):
             return None
+        try:
+            return step, _arrays(path, shapes, seeds)
+        except ConfigError:
+            raise
+        except Exception as error:  # Orbax has no type of its own for what it cannot read.
+            if path.exists():
+                raise StorageError(f"cannot read {path} ({_first_line(error)}); restore it from a copy.") from error
     raise StorageError(f"the checkpoints in {folder} change faster than they can be read; try again.")
 
 

@@ -16,12 +16,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from deeplearn import files, runtime
-from deeplearn.errors import DeeplearnError, StorageError
+from deeplearn.errors import StorageError
 from deeplearn.plain import LONGEST, plain
 
 SEAL = "SEAL.json"
@@ -35,11 +34,10 @@ LARGEST_SEAL = 10_000_000
 """Bytes of a manifest that is read: some 50,000 files."""
 PATIENCE = 600.0
 """Seconds that one process waits for what another has hashed; hashing 100 GB takes one about a minute."""
-Taken = TypeVar("Taken")
 Entry = dict[str, int | str]
 """`size` in bytes and `sha256` of a file."""
-Look = Callable[[Path], tuple[str | None, Taken | None]]
-"""Of a checkpoint: what is wrong with it, or what was read of it."""
+Check = Callable[[Path], str | None]
+"""What is wrong with a checkpoint, or None."""
 WRITER = re.compile(r"(?:^|/)(?:ocdbt\.)?process_([0-9]+)(?:/|$)")
 """Where Orbax puts what one of several processes has written."""
 OURS = re.compile(rf"([0-9]+)({re.escape(DAMAGED)}|{re.escape(PARTIAL)}.*)?")
@@ -78,11 +76,11 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def newest(folder: Path, look: Look[Taken]) -> tuple[int | None, Taken | None, dict[int, str]]:
-    """The newest step whose seal verifies, what was read of it, and what is wrong with newer ones.
+def newest(folder: Path, check: Check) -> tuple[int | None, dict[int, str]]:
+    """The newest step whose seal verifies, and what is wrong with newer ones.
 
     Args:
-        look: such as `reading(take)`.
+        check: such as `verify`.
 
     Raises:
         StorageError: there were checkpoints, but none verifies.
@@ -90,11 +88,11 @@ def newest(folder: Path, look: Look[Taken]) -> tuple[int | None, Taken | None, d
     found, faults = steps(folder), {}
     for step in reversed(found):
         path = folder.absolute() / str(step)
-        fault, taken = look(path)
+        fault = check(path)
         if fault is None:
             why = "its seal verifies" if step == found[-1] else "the newest whose seal verifies"
             say(f"restoring step {step} from {path} ({why})")
-            return step, taken, faults
+            return step, faults
         if path.is_symlink() or path.exists():  # Else the training has just removed it.
             faults[step] = fault
     faults |= {step: "set aside as damaged" for _, step, ending in ours(folder) if ending == DAMAGED and not faults}
@@ -103,37 +101,10 @@ def newest(folder: Path, look: Look[Taken]) -> tuple[int | None, Taken | None, d
         raise StorageError(
             f"no checkpoint in {folder} verifies ({named}); restore it from a copy, or start again with --restart."
         )
-    return None, None, {}
+    return None, {}
 
 
-def reading(take: Callable[[Path], Taken]) -> Look[Taken]:
-    """Reads a checkpoint while it is hashed, which takes as long; what came of one that does not verify is dropped.
-
-    Raises:
-        DeeplearnError: what `take` says of one that verifies; StorageError, naming it, for any other error.
-    """
-
-    def look(path: Path) -> tuple[str | None, Taken | None]:
-        fault, claimed = described(path)
-        if fault is not None:
-            return fault, None
-        with ThreadPoolExecutor(1, thread_name_prefix="verify") as beside:
-            hashed = beside.submit(changed, path, claimed)
-            try:
-                taken = take(path)
-            except Exception as error:  # Orbax has no type of its own for what it cannot read.
-                if (fault := hashed.result()) is not None or not path.exists():
-                    return fault or "it has been removed", None
-                if isinstance(error, DeeplearnError):
-                    raise
-                said = (str(error).splitlines() or [type(error).__name__])[0]
-                raise StorageError(f"cannot read {path} ({said}); restore it from a copy.") from error
-        return hashed.result(), taken
-
-    return look
-
-
-def agree(folder: Path, choose: Callable[[Look[None]], int | None]) -> int | None:
+def agree(folder: Path, choose: Callable[[Check], int | None]) -> int | None:
     """The step that the first of several processes chooses; all hash, each its share. Errors of the first end all."""
     import jax
 
@@ -148,13 +119,13 @@ def agree(folder: Path, choose: Callable[[Look[None]], int | None]) -> int | Non
     return None if step < 0 else step
 
 
-def _hashed_by_all(path: Path) -> tuple[str | None, None]:
-    """In the first process."""
+def _hashed_by_all(path: Path) -> str | None:
+    """`verify`, in the first process."""
     fault, _ = described(path)
     if fault is None:
         _tell(int(path.name), more=True)
         fault = _share_hashed(path)
-    return fault, None
+    return fault
 
 
 def _share_hashed(path: Path) -> str | None:
