@@ -67,9 +67,9 @@ def work(folder: str, devices: str, before: str) -> None:
         name = f"{layout[0]}x{layout[1]}-{kind}"
         for mesh, microbatches in LAYOUTS[layout]:
             found[f"{kind} {mesh} {microbatches}"] = sha(f"{name}-{mesh}-{microbatches}", WHOLE, mesh, microbatches)
-        sha(f"{name}-half", HALF, *LAYOUTS[layout][-1])
+        sha(f"{name}-half", HALF, LAYOUTS[layout][-1][0], 1)  # a resumed run keeps its microbatches
         if before:
-            found[f"{kind} after {before}"] = sha(f"{before}-{kind}-half", WHOLE, *LAYOUTS[layout][0])
+            found[f"{kind} after {before}"] = sha(f"{before}-{kind}-half", WHOLE, LAYOUTS[layout][0][0], 1)
     (here / f"{layout[0]}x{layout[1]}-after-{before}-{jax.process_index()}.json").write_text(json.dumps(found))
 
 
