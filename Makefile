@@ -10,8 +10,11 @@ digits: .venv/ready  ## train the default experiment on real data, beside an SVM
 test: .venv/ready  ## everything but the trainings to a promised result; a third process for two cores, as some tests wait
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
-slow: .venv/ready  ## train experiments to the results they promise
-	$(BIN)/python -m pytest -m slow
+# These first: they are over in some ten minutes, and the trainings may not all fit into the time there is.
+SPREAD := tests/test_schedulers.py tests/test_sweep.py tests/test_processes.py tests/test_exact_everywhere.py
+slow: .venv/ready  ## real schedulers and many processes; then train experiments to the results they promise
+	$(BIN)/python -m pytest -m slow $(SPREAD)
+	$(BIN)/python -m pytest -m slow $(SPREAD:%=--ignore=%)
 
 lint: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyrefly check

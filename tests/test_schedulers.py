@@ -187,7 +187,6 @@ def test_an_array_trains_a_seed_each(cluster):
 
 
 def test_a_sweep_as_jobs_survives_a_preemption(cluster):
-    pytest.importorskip("submitit", reason="submitit is an extra")
     folder = cluster.folder / "sweep"
     words = f"--over width=8,9 --steps 300 --wait 0.03 --save-every 10 --folder {folder} --cluster slurm --workers 2"
     command = [sys.executable, "-m", "deeplearn", "sweep", str(TESTS / "chosen.py"), *words.split()]

@@ -254,8 +254,8 @@ def test_two_processes_share_a_sweep_and_a_killed_one_is_gone_on_with(tmp_path):
     assert steps == sorted(steps) and len((folder / "trial-000" / "command.txt").read_text().splitlines()) == 1
 
 
+@pytest.mark.slow  # two jobs, each of which imports everything
 def test_jobs_of_submitit_work_on_one_sweep(tmp_path, monkeypatch):
-    pytest.importorskip("submitit", reason="submitit is an extra")
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests'}")
     folder = tmp_path / "sweep"
     words = ["--over", "width=8,9", "--folder", str(folder), "--cluster", "local", "--workers", "2"]
@@ -263,8 +263,10 @@ def test_jobs_of_submitit_work_on_one_sweep(tmp_path, monkeypatch):
     assert all(trial.metrics for trial in sweep.trials_of(folder)) and len(sweep.trials_of(folder)) == 2
 
 
+@pytest.mark.slow  # submitit counts a job's time in minutes
 def test_a_job_whose_time_is_over_is_queued_again_and_its_trial_gone_on_with(tmp_path, monkeypatch):
-    submitit = pytest.importorskip("submitit", reason="submitit is an extra")
+    import submitit
+
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests'}")
     folder = tmp_path / "sweep"
     _begun(folder, "width=8", steps=800)  # 24 s of waiting alone
@@ -280,7 +282,6 @@ def test_a_job_whose_time_is_over_is_queued_again_and_its_trial_gone_on_with(tmp
 
 
 def test_jobs_that_fail_are_named_with_how_to_go_on(tmp_path, monkeypatch):
-    pytest.importorskip("submitit", reason="submitit is an extra")
     monkeypatch.setattr("deeplearn.workers._command", lambda folder: [sys.executable, "-c", "raise SystemExit(3)"])
     with pytest.raises(ConfigError, match=r"2 of 2 jobs failed \(.*jobs\); go on with deeplearn sweep "):
         workers.submitted(tmp_path, "local", 2, ["timeout_min=30"])
