@@ -258,9 +258,10 @@ PRESETS = {
     "detr": Config(model="detr", optimizer=Optimizer(rate=1e-3, warmup=200, decay=1e-2, clip=1.0, average=0.998)),
     "hour": Config(width=48, steps=12_000, batch=32),
     # One picture to learn from: most squares lie on its trees rather than on its meadows, and in strong colours, blurs
-    # and sizes, since other sites have other ones.
+    # and sizes, since other sites have other ones; and it is looked at in smaller sizes, too.
     "trees": Config(
         data=scenes.Data(name="trees", whole=400, aimed=0.8, vary=1.0),
+        views=(0.6, 0.75, 0.9, 1.1, 1.3),
         init="pretrained:efficientnet-lite0",
         steps=1800,
     ),
