@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, UInt8
 
 from deeplearn import trained as runs
 from deeplearn.data.image_folder import pictures_in, read_image
+from deeplearn.data.pictures import Picture
 from deeplearn.errors import ConfigError, UsageError
 from deeplearn.methods import attribution
 from deeplearn.metrics import Mean
@@ -257,6 +258,27 @@ def pointing(by: Explainer, x: Float[Array, "N H W C"], units: Sequence[int], mo
         mosaic = jnp.concatenate([jnp.concatenate(list(x[rows[i : i + 2]]), 1) for i in (0, 2)])
         hits += [attribution.in_quarter(by.grad_cam(mosaic, units[row]), place) for place, row in enumerate(rows)]
     return float(np.mean(hits))
+
+
+class Pointed(NamedTuple):
+    """The pointing game in scenes with several objects: each class of a scene is pointed at once."""
+
+    hits: float
+    """How often Grad-CAM's maximum lies in a box of the class."""
+    chance: float
+    """How often a map would that knows where all objects are, but not which."""
+
+
+def pointed(by: Explainer, scenes: Sequence[Picture]) -> Pointed:
+    """Of objects whose classes are numbered as the network's; scenes stay as large as they are."""
+    hits, chances = [], []
+    for scene in scenes:
+        x = jnp.asarray(activations.prepared(replace(by.network, shape=scene.image.shape), [scene.image])[0])
+        for label in np.unique(scene.label):
+            box = scene.box[scene.label == label]
+            hits.append(attribution.in_boxes(by.grad_cam(x, int(label)), box))
+            chances.append(len(box) / len(scene.box))
+    return Pointed(float(np.mean(hits)), float(np.mean(chances)))
 
 
 def favourites(

@@ -4,9 +4,11 @@ Of EfficientNet-Lite0, of a run of image classification, or of a network that is
 tells strokes, parts of faces and things apart (a linear machine on held-out pictures); filters that are Gabor functions
 (in windows as small as 3 x 3 random ones are, too); what an answer rests on by Grad-CAM, integrated gradients,
 SmoothGrad and occlusion, and if those maps are right: by completeness, by deleting and inserting what they name, by
-pointing at one of four pictures side by side, and by what is left of them when the weights are random.
+pointing at one of four pictures side by side or at digits in scenes, and by what is left of them when the weights are
+random.
     deeplearn train hierarchy
     deeplearn train hierarchy --preset digits
+    deeplearn train hierarchy --preset scenes
     deeplearn train hierarchy --network runs/classification-...
     deeplearn predict runs/latest photo.jpg
     deeplearn explain runs/latest photo.jpg
@@ -26,11 +28,14 @@ from jaxtyping import Array, Float
 from deeplearn import catalog, explain
 from deeplearn import trained as runs
 from deeplearn.cli import run_file
+from deeplearn.data.augment import Augment
 from deeplearn.data.doors import images
 from deeplearn.data.doors.images import Pixels
 from deeplearn.data.image_folder import pictures_in, read_image
 from deeplearn.data.inputs import attempted
+from deeplearn.data.pictures import Picture
 from deeplearn.data.sets import photographs, stages
+from deeplearn.data.sets.digit_scenes import digit_scenes
 from deeplearn.explain import Explainer, Maps
 from deeplearn.knobs import Amount, Count
 from deeplearn.methods import gabor, probing, rsa
@@ -72,6 +77,8 @@ class Config(classification.Config):
     """Of strokes, of parts and of things, half of them to learn from."""
     mosaics: Count = 24
     """Of four pictures, for the pointing game; none where the network takes pictures of one size alone."""
+    scenes: Count = 200
+    """Of several digits, in which each is pointed at; only for a network of --data.name digit-photos."""
     depths: Count = 4
     """Layers whose units are drawn."""
     units: Count = 4
@@ -110,6 +117,14 @@ def staged(config: Config) -> dict[str, stages.Stage]:
         label.append(part.label[rows])
     learnt = np.repeat([True, False], [len(own) for own in label])
     return found | {"things": stages.Stage(np.concatenate(image), np.concatenate(label), learnt, splits.test.classes)}
+
+
+def crowded(config: Config, network: Network) -> Sequence[Picture]:
+    """Scenes of several digits, as detection is tested on, where the network knows digits on photographs."""
+    run = own(config)
+    if run is None or run.data.path or run.data.name != "digit-photos" or not explain.any_size(network):
+        return []
+    return digit_scenes("validation" if run.choose else "test", config.scenes)
 
 
 def told(network: Network, found: Mapping[str, stages.Stage]) -> tuple[list[str], dict[str, probing.Curve]]:
@@ -187,6 +202,8 @@ def main(config: Config, work: Workspace) -> dict[str, Any]:
         scores[f"{method}/randomised"] = float(np.mean(alike))
     if (right := explain.pointing(by, x, units, config.mosaics, config.seed)) is not None:
         scores["Grad-CAM/pointing"] = right
+    if scenes := crowded(config, by.network):
+        scores["Grad-CAM/pointing in scenes"] = explain.pointed(by, scenes).hits
     return scores | {"gabor/share": gabor.share(explain.first_kernel(by.network))} | depth_scores(curves)
 
 
@@ -214,11 +231,16 @@ def baseline(config: Config) -> dict[str, dict[str, Any]]:
         found[name] = {f"{method}/{what}": value for what, value in ends for method in METHODS}
     _, curves = told(random.network, staged(config))
     noise = rng.standard_normal((*explain.first_kernel(by.network).shape[:3], 1000))
-    return found | {
+    found |= {
         "weights shuffled": depth_scores(curves),
         "random filters": {"gabor/share": gabor.share(noise)},
         "maps that ignore the class": {"Grad-CAM/pointing": 0.25},
     }
+    if scenes := crowded(config, by.network):
+        blind = explain.pointed(random, scenes)
+        found["weights shuffled"]["Grad-CAM/pointing in scenes"] = blind.hits
+        found["maps that ignore the class"]["Grad-CAM/pointing in scenes"] = blind.chance
+    return found
 
 
 def apply(trained: Trained, inputs: list[str]) -> list[dict[str, Any]]:
@@ -283,6 +305,15 @@ TAKES_FILES = True
 PRESETS = {
     "efficientnet-lite0": Config(),
     "digits": Config(network=explain.OWN, pictures=16),  # five thousand of MNIST's
+    # Of 64 pixels; four levels, so that a map's cells are 8 pixels and every size of picture can be looked at.
+    "scenes": Config(
+        network=explain.OWN,
+        data=images.Data(name="digit-photos"),
+        model=Model(name="cnn", width=16, levels=4),
+        augment=Augment(shift=0.1, rotate=10.0, scale=0.15, shear=0.15, elastic=0.02, brightness=0.2, contrast=0.2),
+        steps=1600,
+        pictures=16,
+    ),
 }
 EXPECTED = {"Grad-CAM/pointing": (1.0, 0.05), "strokes/best layer": (0.99, 0.05)}
 SMOKE = {

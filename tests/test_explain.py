@@ -2,6 +2,7 @@
 
 import re
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ from runs import Config, make_run
 
 from deeplearn import explain
 from deeplearn.cli import main
+from deeplearn.data.pictures import Picture
 from deeplearn.errors import UsageError
 from deeplearn.models.activations import Network
 from deeplearn.models.cnn import CNN
@@ -61,6 +63,30 @@ def test_shuffled_weights_are_the_same_numbers_in_another_order(network):
     ):
         np.testing.assert_array_equal(np.sort(np.ravel(ours)), np.sort(np.ravel(theirs)))
         assert ours.ndim < 2 or not np.array_equal(ours, theirs)
+
+
+class Colours(nn.Module):
+    """The mean of each channel: what it rests on is known."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        return nn.Conv(3, (1, 1), kernel_init=lambda *_: jnp.eye(3)[None, None], name="same")(x).mean((1, 2))
+
+
+def test_each_class_of_a_scene_is_pointed_at_wherever_its_object_lies():
+    module, rng, scenes = Colours(), np.random.default_rng(3), []
+    variables = module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False)
+    for _ in range(6):  # larger than what the network is said to take; a square of each colour, two of the first
+        image, label = np.zeros((40, 40, 3), np.uint8), np.array([0, 0, 1, 2])
+        corner = 10 * np.stack(np.divmod(rng.permutation(16)[:4], 4), axis=1)
+        box = np.concatenate([corner, corner + 8], axis=1).astype(np.float32)
+        for (left, top, right, bottom), own in zip(box.astype(int), label, strict=True):
+            image[top:bottom, left:right, own] = rng.integers(100, 256)
+        scenes.append(Picture(image, box, label, np.zeros(4, bool), np.full(4, 64.0)))
+    network = Network(module=module, variables=variables, shape=(8, 8, 3), mean=0.0, std=1.0, classes=tuple("rgb"))
+    assert explain.pointed(explain.explainer(network), scenes) == (1.0, pytest.approx((2 + 1 + 1) / 4 / 3))
+    moved = [scene._replace(label=(scene.label + 1) % 3) for scene in scenes]
+    assert explain.pointed(explain.explainer(network), moved).hits == 0
 
 
 def test_one_page_holds_every_picture_and_loads_nothing(network, pictures, tmp_path, monkeypatch):

@@ -221,6 +221,13 @@ def in_quarter(map: Float[Array, "H W"], quarter: int) -> bool:
     return 2 * int(2 * top >= map.shape[0]) + int(2 * left >= map.shape[1]) == quarter
 
 
+def in_boxes(map: Float[Array, "H W"], box: Float[np.ndarray, "K 4"]) -> bool:
+    """The pointing game: whether the map's maximum lies in one of the boxes (left, top, right, bottom) in pixels."""
+    top, left = np.unravel_index(np.argmax(map), map.shape)
+    inside = (box[:, 0] <= left) & (left < box[:, 2]) & (box[:, 1] <= top) & (top < box[:, 3])
+    return bool(inside.any())
+
+
 def maximised(
     score: Callable[[Float[Array, "1 H W C"]], Array],
     shape: tuple[int, int, int],

