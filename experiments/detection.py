@@ -267,7 +267,7 @@ PRESETS = {
     ),
 }
 EXPECTED = {"test/ap50": (0.878, 0.03), "test/ap": (0.634, 0.03)}
-SMOKE = {"steps": 8, "batch": 4, "width": 4, "data.scenes": 8}
+SMOKE = {"steps": 8, "batch": 4, "width": 4, "data.scenes": 8, "views": (1.0, 1.25)}
 
 if __name__ == "__main__":
     run_file(__file__)
