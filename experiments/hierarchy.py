@@ -68,6 +68,7 @@ class Config(classification.Config):
     one that is trained first."""
     data: images.Data = field(default_factory=lambda: images.Data(name="mnist5k"))
     model: Model = field(default_factory=lambda: Model(name="cnn", width=16))
+    augment: Augment = field(default_factory=lambda: classification.Config().augment)
     steps: int = 400
     size: Count | None = None
     """Side in pixels of its pictures, where not its own."""
@@ -310,7 +311,7 @@ PRESETS = {
         network=explain.OWN,
         data=images.Data(name="digit-photos"),
         model=Model(name="cnn", width=16, levels=4),
-        augment=Augment(shift=0.1, rotate=10.0, scale=0.15, shear=0.15, elastic=0.02, brightness=0.2, contrast=0.2),
+        augment=replace(classification.Config().augment, brightness=0.2, contrast=0.2),
         steps=1600,
         pictures=16,
     ),
