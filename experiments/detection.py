@@ -256,7 +256,7 @@ TAKES_FILES = True
 PRESETS = {
     "digits": Config(),
     "detr": Config(model="detr", optimizer=Optimizer(rate=1e-3, warmup=200, decay=1e-2, clip=1.0, average=0.998)),
-    "hour": Config(width=48, steps=12_000, batch=32),
+    "hour": Config(width=48, steps=6500, batch=32),
     # One picture to learn from: most squares lie on its trees rather than on its meadows, and in strong colours, blurs
     # and sizes, since other sites have other ones; and it is looked at in smaller sizes, too.
     "trees": Config(
