@@ -21,8 +21,8 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EVALUATED_TOGETHER = 256
 """Images in a batch of an evaluation: larger ones are not faster on a CPU, and need more memory."""
 COMPARED = 32
-"""Side in pixels of what classical competitors look at, or less than twice of it: on 17,000 images of 64 x 64 x 3 an
-SVM held 3.5 GB and was not done after five minutes."""
+"""Side in pixels of what classical competitors look at, or less than twice of it: on 17,000 images of 64 x 64 x 3 a
+process with an SVM held 3.5 GB."""
 MEASURED = 1000
 """Images whose mean and deviation stand for those of a folder of many."""
 
