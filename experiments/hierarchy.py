@@ -312,7 +312,7 @@ PRESETS = {
         data=images.Data(name="digit-photos"),
         model=Model(name="cnn", width=16, levels=4),
         augment=replace(classification.Config().augment, brightness=0.2, contrast=0.2),
-        steps=1600,
+        steps=6000,
         pictures=16,
     ),
 }

