@@ -42,7 +42,7 @@ from deeplearn.errors import ConfigError, DataError
 from deeplearn.experiment import Evaluation, Experiment, Run
 from deeplearn.knobs import Count, NotNegative, Rest
 from deeplearn.losses import linear_cross_entropy
-from deeplearn.methods.decode import Model, Search, allowed, beam_search, greedy
+from deeplearn.methods.decode import Model, Search, allowed, beam_search, greedy, remembered
 from deeplearn.metrics import Each, Mean, Metric
 from deeplearn.models import gnmt, transformer
 from deeplearn.optimizer import Optimizer
@@ -122,7 +122,7 @@ def search(model: nn.Module, config: Config, variables: Variables, source: Array
     """The translation of each row of `source` [B, S], which holds one sentence."""
 
     read = partial(model.apply, variables)
-    memory = read(source, method="encode")
+    memory = remembered(partial(read, method="encode"), source)
     asked = Model(
         start=lambda length: read(memory, config.beams, length, method="start"),
         step=lambda *where: read(memory, *where, method="step"),

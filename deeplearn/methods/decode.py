@@ -58,6 +58,21 @@ def allowed(size: Int[Array, "B"]) -> Int[Array, "B"]:
     return 10 + 3 * size // 2
 
 
+def remembered(encode: Callable[[Int[Array, "B S"]], PyTree], source: Int[Array, "B S"]) -> PyTree:
+    """What a model remembers of rows of tokens that end in padding (0): `encode(source)`, read no further than needed.
+
+    The longest row decides how many places are read, in steps of STAGE. The memory's further places are zeros, which
+    have to mean padding there, too.
+    """
+    whole, rooms = jax.eval_shape(encode, source), _rooms(source.shape[1])
+
+    def up_to(room: int) -> Callable[[Array], PyTree]:
+        return lambda source: jax.tree.map(_padded, encode(source[:, :room]), whole)
+
+    longest = (source != 0).any(0).sum()
+    return jax.lax.switch(jnp.searchsorted(jnp.array(rooms), longest), [up_to(room) for room in rooms], source)
+
+
 def greedy(
     model: Model,
     source: Bool[Array, "B S"],
@@ -202,13 +217,22 @@ def _in_stages(
 ) -> State:
     """Extend while unfinished, in a cache that has room for STAGE tokens, then twice as many, and so on."""
     state = start
-    for room in [*range(STAGE, length, STAGE), length]:
-        padded = lambda new, old: jax.lax.dynamic_update_slice(new, old, (0,) * new.ndim)  # noqa: E731
+    for room in _rooms(length):
         cache = model.start(room)
-        state = state._replace(cache=cache if state.cache is None else jax.tree.map(padded, cache, state.cache))
+        state = state._replace(cache=cache if state.cache is None else jax.tree.map(_padded, state.cache, cache))
         more = lambda state, room=room: (state.position < room) & unfinished(state)  # noqa: E731
         state = jax.lax.while_loop(more, partial(extend, room), state)
     return state
+
+
+def _rooms(length: int) -> list[int]:
+    """How many places there are in each stage."""
+    return [*range(STAGE, length, STAGE), length]
+
+
+def _padded(part: Array, whole: Array | jax.ShapeDtypeStruct) -> Array:
+    """Zeros of the shape of `whole`, but for the part at the start of every axis."""
+    return jnp.pad(part, [(0, size - own) for own, size in zip(part.shape, whole.shape, strict=True)])
 
 
 def _best(

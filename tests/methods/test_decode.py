@@ -121,6 +121,20 @@ def test_a_cache_that_grows_changes_nothing(beams, monkeypatch):
     np.testing.assert_array_equal(search(model, np.ones((4, 3), bool), **options).tokens, whole.tokens)
 
 
+@pytest.mark.parametrize("longest, read", [(1, 2), (2, 2), (3, 4), (6, 6), (7, 7)])
+def test_sources_are_read_as_far_as_the_longest(longest, read, monkeypatch):
+    monkeypatch.setattr(decode, "STAGE", 2)
+
+    def encode(source):
+        return {"places": jnp.where(source > 0, source + 1, 0), "read": jnp.full(3, source.shape[1])}
+
+    source = np.zeros((3, 7), np.int32)
+    source[0, :longest], source[2, :1] = 5, 8
+    found = decode.remembered(encode, jnp.asarray(source))
+    np.testing.assert_array_equal(found["places"], np.where(source > 0, source + 1, 0))
+    np.testing.assert_array_equal(found["read"], [read] * 3)
+
+
 @pytest.mark.parametrize("vocabulary, k", [(200, 5), (197, 5), (40, 5), (5, 5)])
 def test_the_best_of_a_vocabulary_in_parts_are_the_best_of_all(vocabulary, k):
     logits = 9 * jax.random.normal(jax.random.key(0), (3, 2, vocabulary))
