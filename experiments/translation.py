@@ -89,6 +89,7 @@ class Config(Run):
     """Packed rows an update: about 1,000 target tokens."""
     steps: int = 5500
     log_every: int = 50
+    # Rule and rate by the validation books after 1,000 steps (docs/trials.md).
     optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(
             name="muon", rate=1.2e-2, schedule="linear", warmup=300, beta2=0.98, average=0.995

@@ -38,9 +38,9 @@ def results(runs: Sequence[Record]) -> str:
 def _machines(runs: Sequence[Record]) -> str:
     """Where the runs were made, a sentence each kind of machine."""
     known = [dict(facts(run.environment)) for run in runs]
-    shown = {"devices": None, "processor": None, "commit": 12}  # A commit is told by its first letters.
-    return "\n".join(
-        dict.fromkeys(
-            "; ".join(own[name][:cut] for name, cut in shown.items() if own.get(name)) + "." for own in known if own
-        )
-    )
+    for own in known:
+        commit, _, changed = own.get("commit", "").partition(" ")
+        own["commit"] = commit[:12] + (" with local changes" if changed else "")  # told by its first letters
+    shown = ("devices", "processor", "commit")
+    lines = dict.fromkeys("; ".join(own[name] for name in shown if own.get(name)) for own in known)
+    return "\n".join(f"{line}." for line in lines if line)

@@ -1,5 +1,6 @@
 """The results as a page of documentation: commands, seeds, intervals and competitors come from the run folders."""
 
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -31,3 +32,12 @@ def test_each_table_stands_under_its_command_with_seeds_interval_and_competitor(
 def test_unfinished_runs_are_no_results(tmp_path):
     with pytest.raises(UsageError, match="deeplearn resume"):
         results([load_run(make_run(tmp_path / "one", Fed(), finish=False))])
+
+
+def test_a_result_of_changed_code_says_so(tmp_path):
+    pages = []
+    for dirty in (False, True):
+        run = make_run(tmp_path / str(dirty), Fed())
+        (run / "env.json").write_text(json.dumps({"git": {"commit": "0123456789abcdef" * 2, "dirty": dirty}}))
+        pages.append(results([load_run(run)]))
+    assert "\n0123456789ab.\n" in f"{pages[0]}\n" and "\n0123456789ab with local changes.\n" in f"{pages[1]}\n"
